@@ -1,0 +1,1 @@
+//! Where bytes become stanzas: clients and other nodes.

@@ -1,0 +1,3 @@
+//! The command line, then run.
+
+fn main() {}

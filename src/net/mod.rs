@@ -1,0 +1,1 @@
+//! Sockets: listening, TLS, reading, and one bounded outbox per connection.

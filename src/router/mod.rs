@@ -1,0 +1,1 @@
+//! Whose domain is it: the first decision about every stanza.

@@ -1,0 +1,1 @@
+//! A user's sessions wherever they are, and who gets a message.

@@ -1,0 +1,1 @@
+//! Ordered keys and values that survive the process: one trait, its backends.

@@ -1,0 +1,1 @@
+//! From an open socket to a bound session: negotiation as states. Pure.

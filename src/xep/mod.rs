@@ -1,0 +1,1 @@
+//! Extensions: one file each.

@@ -1,0 +1,1 @@
+//! The gate: what is XML, what is a stream, where one stanza ends. Pure.
