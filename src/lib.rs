@@ -5,6 +5,7 @@
 //! the answer. A room imports only rooms that stand above it in this list
 //! (`tests/floors.rs` holds it).
 
+pub mod drain;
 pub mod units;
 
 pub mod xml;

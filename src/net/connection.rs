@@ -1,0 +1,285 @@
+//! One connection, plain or TLS: read, written and flushed in one task.
+//!
+//! It knows neither XML nor who is at the other end. Reading and writing live
+//! in one place so that an idle connection costs one task, no read buffer and
+//! no lock between its halves.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use crate::net::outbox::{Item, Outbox, Work};
+
+/// How much is read at once. One TLS record holds 16 KiB of plain text; chat
+/// stanzas are far smaller, and a larger one only takes several turns.
+const READ_BYTES: usize = 8 * 1024;
+
+/// Room that an idle connection keeps for the next pieces. A guess.
+const HANDS_KEPT: usize = 4;
+
+/// Slices in one vectored write.
+const SLICES_MAX: usize = 16;
+
+/// A socket before or after TLS.
+#[derive(Debug)]
+pub enum Socket {
+    /// Bytes as they are on the wire.
+    Plain(TcpStream),
+    /// Bytes inside TLS. Boxed: its state is ten times the other's.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What happened on the connection.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The read buffer grew.
+    Read,
+    /// The peer will send nothing more.
+    Ended,
+    /// The last words are written, and all before them.
+    Finished,
+}
+
+/// A socket with its read buffer and what is being written.
+#[derive(Debug)]
+pub struct Connection<T> {
+    socket: Socket,
+    /// What was read and not yet understood. Empty and without memory while
+    /// the peer is silent.
+    pub buffer: BytesMut,
+    /// Taken from the outbox, not yet flushed; the first may be cut.
+    hands: VecDeque<Item<T>>,
+    /// Written into the socket, waiting for the flush.
+    written: Vec<T>,
+    last: Last,
+}
+
+/// The way to the last words.
+#[derive(Debug)]
+enum Last {
+    NotYet,
+    Writing(Bytes),
+    Done,
+}
+
+impl<T: Unpin> Connection<T> {
+    /// Wraps a socket on which nothing was read yet.
+    pub fn new(socket: Socket) -> Self {
+        Self {
+            socket,
+            buffer: BytesMut::new(),
+            hands: VecDeque::new(),
+            written: Vec::new(),
+            last: Last::NotYet,
+        }
+    }
+
+    /// Waits until something was read, the peer has ended, or everything that
+    /// `outbox` will ever give is written. Writes meanwhile. Safe to cancel.
+    ///
+    /// # Errors
+    /// What the socket says; the connection is then of no more use.
+    pub async fn turn(&mut self, outbox: &Outbox<T>) -> io::Result<Turn> {
+        poll_fn(|cx| self.poll_turn(cx, outbox)).await
+    }
+
+    /// Writes what the outbox holds and no longer reads. For the end of a
+    /// stream, whose peer has nothing more to say to us. Safe to cancel.
+    ///
+    /// # Errors
+    /// As [`Connection::turn`].
+    pub async fn write_out(&mut self, outbox: &Outbox<T>) -> io::Result<()> {
+        poll_fn(|cx| self.poll_write_out(cx, outbox)).await
+    }
+
+    /// Says goodbye in TLS and TCP. Gives back what was taken from the outbox
+    /// and not flushed.
+    pub async fn shutdown(mut self) -> Vec<Item<T>> {
+        // The peer may be gone already: there is nobody to tell.
+        let _ = poll_fn(|cx| self.socket.pin().poll_shutdown(cx)).await;
+        self.hands.into()
+    }
+
+    /// What was taken from the outbox and not flushed, without a goodbye.
+    pub fn abandon(self) -> Vec<Item<T>> {
+        self.hands.into()
+    }
+
+    /// The socket alone, for the change to TLS. What was read and not
+    /// understood is thrown away (RFC 6120 §5.4.3.1).
+    pub fn into_socket(self) -> Socket {
+        self.socket
+    }
+
+    /// Whether pieces wait for a peer that does not read.
+    pub fn is_writing(&self) -> bool {
+        !self.hands.is_empty() || !self.written.is_empty()
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>, outbox: &Outbox<T>) -> Poll<io::Result<Turn>> {
+        if let Poll::Ready(done) = self.poll_write_out(cx, outbox) {
+            return Poll::Ready(done.map(|()| Turn::Finished));
+        }
+        match ready!(self.poll_read(cx))? {
+            0 => Poll::Ready(Ok(Turn::Ended)),
+            _ => Poll::Ready(Ok(Turn::Read)),
+        }
+    }
+
+    /// Ready when the last words are flushed.
+    fn poll_write_out(&mut self, cx: &mut Context<'_>, outbox: &Outbox<T>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_empty_hands(cx))?;
+            match &mut self.last {
+                Last::Done => return Poll::Ready(Ok(())),
+                Last::Writing(last) if last.is_empty() => {
+                    ready!(self.socket.pin().poll_flush(cx))?;
+                    self.last = Last::Done;
+                }
+                Last::Writing(last) => {
+                    let count = ready!(self.socket.pin().poll_write(cx, last))?;
+                    if count == 0 {
+                        return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                    }
+                    last.advance(count);
+                }
+                Last::NotYet => match ready!(outbox.poll_take(cx, &mut self.hands)) {
+                    Work::Write => {}
+                    Work::Finish(last) => self.last = Last::Writing(last),
+                },
+            }
+        }
+    }
+
+    /// Writes and flushes what is in our hands; the tokens go with the flush.
+    fn poll_empty_hands(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.hands.is_empty() {
+            let mut count = ready!(self.poll_write_some(cx))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            while let Some(first) = self.hands.front_mut() {
+                let step = count.min(first.bytes.len());
+                first.bytes.advance(step);
+                count -= step;
+                if !first.bytes.is_empty() {
+                    break;
+                }
+                self.written.extend(self.hands.pop_front().map(|item| item.token));
+            }
+        }
+        if !self.written.is_empty() {
+            ready!(self.socket.pin().poll_flush(cx))?;
+            self.written = Vec::new();
+            if self.hands.capacity() > HANDS_KEPT {
+                self.hands = VecDeque::new();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.hands.len() > 1 && self.socket.is_write_vectored() {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            for (slice, item) in slices.iter_mut().zip(&self.hands) {
+                *slice = IoSlice::new(&item.bytes);
+            }
+            return self.socket.pin().poll_write_vectored(cx, &slices);
+        }
+        match self.hands.front() {
+            Some(item) => self.socket.pin().poll_write(cx, &item.bytes),
+            None => Poll::Ready(Ok(0)),
+        }
+    }
+
+    /// Reads through the stack, so that a silent peer holds no buffer of ours.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut chunk = [0u8; READ_BYTES];
+        let mut read = ReadBuf::new(&mut chunk);
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+        ready!(self.socket.pin().poll_read(cx, &mut read))?;
+        self.buffer.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    }
+}
+
+impl Socket {
+    /// The TCP socket under it all.
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+
+    fn pin(&mut self) -> Pin<&mut Self> {
+        Pin::new(self)
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(tcp) => tcp.is_write_vectored(),
+            Self::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The outbox: what waits to be written to one connection, bounded in bytes.
+//!
+//! It does not write: the connection takes from it. It does not decide what
+//! happens to what it refuses or gives back: whoever filled it does.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+/// How many pieces one write takes at most. Linux takes up to 1024 slices in
+/// one `writev`; 64 fill a socket buffer with chat messages (a guess).
+const PIECES_PER_WRITE_MAX: usize = 64;
+
+/// One piece to write, with a token that is dropped when the piece has been
+/// handed to the kernel.
+#[derive(Debug)]
+pub struct Item<T> {
+    /// What the peer will read.
+    pub bytes: Bytes,
+    /// Whoever holds this knows that the piece was not written yet.
+    pub token: T,
+}
+
+/// Why a piece was not taken; it comes back to whoever brought it.
+#[derive(Debug)]
+pub enum Refused<T> {
+    /// The limit of bytes is reached: the peer does not read as fast as it is
+    /// written to.
+    Full(Item<T>),
+    /// The connection is closing or gone.
+    Closed(Item<T>),
+}
+
+/// What the connection shall do next.
+#[derive(Debug)]
+pub enum Work {
+    /// Pieces were moved into the caller's hands.
+    Write,
+    /// Nothing will come any more: write these last words and close.
+    Finish(Bytes),
+}
+
+/// A bounded queue with one reader, the connection, and any writers.
+#[derive(Debug)]
+pub struct Outbox<T> {
+    queue: Mutex<Queue<T>>,
+    /// Reached: the piece is refused, and the caller closes the connection.
+    bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Queue<T> {
+    items: VecDeque<Item<T>>,
+    bytes: usize,
+    end: End,
+    reader: Option<Waker>,
+}
+
+#[derive(Debug)]
+enum End {
+    Open,
+    Finishing(Bytes),
+    Closed,
+}
+
+impl<T> Outbox<T> {
+    /// An empty outbox that holds at most `bytes_max` bytes.
+    pub fn new(bytes_max: usize) -> Self {
+        let queue = Queue { items: VecDeque::new(), bytes: 0, end: End::Open, reader: None };
+        Self { queue: Mutex::new(queue), bytes_max }
+    }
+
+    /// Puts one piece behind the others, or hands it back.
+    ///
+    /// # Errors
+    /// [`Refused`], with the piece in it. An empty outbox takes any piece.
+    pub fn push(&self, bytes: Bytes, token: T) -> Result<(), Refused<T>> {
+        let mut queue = self.lock();
+        let item = Item { bytes, token };
+        if !matches!(queue.end, End::Open) {
+            return Err(Refused::Closed(item));
+        }
+        let after = queue.bytes.saturating_add(item.bytes.len());
+        if queue.bytes > 0 && after > self.bytes_max {
+            return Err(Refused::Full(item));
+        }
+        queue.bytes = after;
+        queue.items.push_back(item);
+        queue.wake();
+        Ok(())
+    }
+
+    /// What waits is still written, then `last`, then the connection closes.
+    /// The first to say so is heard.
+    pub fn finish(&self, last: Bytes) {
+        let mut queue = self.lock();
+        if matches!(queue.end, End::Open) {
+            queue.end = End::Finishing(last);
+            queue.wake();
+        }
+    }
+
+    /// Nothing that waits is written any more: it is given back, and the
+    /// connection closes after `last`.
+    pub fn abort(&self, last: Bytes) -> Vec<Item<T>> {
+        let mut queue = self.lock();
+        if !matches!(queue.end, End::Closed) {
+            queue.end = End::Finishing(last);
+            queue.wake();
+        }
+        queue.empty()
+    }
+
+    /// The connection is gone: refuses everything from now on and gives back
+    /// what nobody wrote.
+    pub fn close(&self) -> Vec<Item<T>> {
+        let mut queue = self.lock();
+        queue.end = End::Closed;
+        queue.empty()
+    }
+
+    /// Bytes that wait.
+    pub fn len(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Moves waiting pieces into `hands`, or says that the end has come.
+    /// `hands` is untouched unless the answer is [`Work::Write`].
+    pub fn poll_take(&self, cx: &mut Context<'_>, hands: &mut VecDeque<Item<T>>) -> Poll<Work> {
+        let mut queue = self.lock();
+        if queue.items.is_empty() {
+            return match &queue.end {
+                End::Finishing(last) => Poll::Ready(Work::Finish(last.clone())),
+                End::Closed => Poll::Ready(Work::Finish(Bytes::new())),
+                End::Open => {
+                    queue.sleep(cx);
+                    Poll::Pending
+                }
+            };
+        }
+        let count = queue.items.len().min(PIECES_PER_WRITE_MAX);
+        hands.extend(queue.items.drain(..count));
+        queue.bytes = queue.items.iter().map(|item| item.bytes.len()).sum();
+        if queue.items.is_empty() && queue.items.capacity() > PIECES_PER_WRITE_MAX {
+            queue.items = VecDeque::new();
+        }
+        Poll::Ready(Work::Write)
+    }
+
+    /// The lock is held for pushes and moves only, which do not panic half
+    /// way, so a poisoned queue is still whole.
+    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Queue<T> {
+    fn wake(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    fn sleep(&mut self, cx: &Context<'_>) {
+        match &self.reader {
+            Some(reader) if reader.will_wake(cx.waker()) => {}
+            _ => self.reader = Some(cx.waker().clone()),
+        }
+    }
+
+    fn empty(&mut self) -> Vec<Item<T>> {
+        self.bytes = 0;
+        std::mem::take(&mut self.items).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(outbox: &Outbox<u8>) -> String {
+        let mut hands = VecDeque::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        match outbox.poll_take(&mut cx, &mut hands) {
+            Poll::Pending => "wait".into(),
+            Poll::Ready(Work::Finish(last)) => format!("last {}", text(&last)),
+            Poll::Ready(Work::Write) => {
+                let pieces: Vec<_> = hands.iter().map(|item| text(&item.bytes)).collect();
+                pieces.join(" ")
+            }
+        }
+    }
+
+    fn text(bytes: &Bytes) -> String {
+        String::from_utf8(bytes.to_vec()).expect("the tests write ASCII")
+    }
+
+    fn outbox(words: &[&'static str]) -> Outbox<u8> {
+        let outbox = Outbox::new(8);
+        for (number, word) in words.iter().enumerate() {
+            outbox.push(Bytes::from_static(word.as_bytes()), number as u8).expect("there is room");
+        }
+        outbox
+    }
+
+    #[test]
+    fn pieces_leave_in_the_order_they_came() {
+        let outbox = outbox(&["one", "two"]);
+        assert_eq!(take(&outbox), "one two");
+        assert_eq!(take(&outbox), "wait");
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_full_outbox_hands_the_piece_back() {
+        let outbox = outbox(&["one", "two"]);
+        let refused = outbox.push(Bytes::from_static(b"three"), 3);
+        assert!(matches!(refused, Err(Refused::Full(Item { token: 3, .. }))));
+        assert_eq!(take(&outbox), "one two");
+    }
+
+    #[test]
+    fn an_empty_outbox_takes_even_a_piece_over_the_limit() {
+        assert_eq!(take(&outbox(&["a long farewell"])), "a long farewell");
+    }
+
+    #[test]
+    fn finishing_writes_what_waits_and_then_the_last_words() {
+        let outbox = outbox(&["one"]);
+        outbox.finish(Bytes::from_static(b"bye"));
+        outbox.finish(Bytes::from_static(b"never said"));
+        assert!(matches!(outbox.push(Bytes::from_static(b"late"), 9), Err(Refused::Closed(_))));
+        assert_eq!(take(&outbox), "one");
+        assert_eq!(take(&outbox), "last bye");
+    }
+
+    #[test]
+    fn aborting_gives_back_what_waits() {
+        let outbox = outbox(&["one", "two"]);
+        let back = outbox.abort(Bytes::from_static(b"bye"));
+        assert_eq!(back.iter().map(|item| item.token).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(take(&outbox), "last bye");
+        outbox.close();
+        assert_eq!(take(&outbox), "last ");
+    }
+}
