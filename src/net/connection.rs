@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -23,6 +24,10 @@ const READ_BYTES: usize = 8 * 1024;
 
 /// Room that an idle connection keeps for the next pieces. A guess.
 const HANDS_KEPT: usize = 4;
+
+/// How long and how much we listen to a peer after our last word. Guesses.
+const GOODBYE_TIME_MAX: Duration = Duration::from_secs(2);
+const GOODBYE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Slices in one vectored write.
 const SLICES_MAX: usize = 16;
@@ -99,11 +104,14 @@ impl<T: Unpin> Connection<T> {
         poll_fn(|cx| self.poll_write_out(cx, outbox)).await
     }
 
-    /// Says goodbye in TLS and TCP. Gives back what was taken from the outbox
-    /// and not flushed.
+    /// Says goodbye in TLS and TCP, and waits a little for the peer's: a
+    /// socket closed over unread bytes is reset, and the reset would overtake
+    /// our last words. Gives back what was taken from the outbox and not
+    /// flushed.
     pub async fn shutdown(mut self) -> Vec<Item<T>> {
-        // The peer may be gone already: there is nobody to tell.
-        let _ = poll_fn(|cx| self.socket.pin().poll_shutdown(cx)).await;
+        let goodbye = poll_fn(|cx| self.poll_goodbye(cx));
+        // Late or failed: the peer is gone already, there is nobody to tell.
+        let _ = tokio::time::timeout(GOODBYE_TIME_MAX, goodbye).await;
         self.hands.into()
     }
 
@@ -158,6 +166,20 @@ impl<T: Unpin> Connection<T> {
         }
     }
 
+    /// Closes our direction, then reads the other to its end.
+    fn poll_goodbye(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.socket.pin().poll_shutdown(cx))?;
+        let mut ignored = 0usize;
+        while ignored < GOODBYE_BYTES_MAX {
+            match ready!(self.poll_read(cx))? {
+                0 => break,
+                count => ignored = ignored.saturating_add(count),
+            }
+            self.buffer.clear();
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Writes and flushes what is in our hands; the tokens go with the flush.
     fn poll_empty_hands(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.hands.is_empty() {
@@ -172,7 +194,8 @@ impl<T: Unpin> Connection<T> {
                 if !first.bytes.is_empty() {
                     break;
                 }
-                self.written.extend(self.hands.pop_front().map(|item| item.token));
+                self.written
+                    .extend(self.hands.pop_front().map(|item| item.token));
             }
         }
         if !self.written.is_empty() {

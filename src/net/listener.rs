@@ -36,7 +36,9 @@ const KEEPALIVE_RETRIES: u32 = 4;
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Another process has it, a former one of ours perhaps.
-    #[error("cannot listen on {address}: it is in use; stop what holds it (ss -ltnp shows it) or choose another address")]
+    #[error(
+        "cannot listen on {address}: it is in use; stop what holds it (ss -ltnp shows it) or choose another address"
+    )]
     Taken {
         /// As configured.
         address: SocketAddr,
@@ -71,7 +73,10 @@ impl Listener {
             _ => ListenError::Failed { address, source },
         })?;
         let connections_max = connections_max.min(Semaphore::MAX_PERMITS);
-        Ok(Self { listener, connections_max: Arc::new(Semaphore::new(connections_max)) })
+        Ok(Self {
+            listener,
+            connections_max: Arc::new(Semaphore::new(connections_max)),
+        })
     }
 
     /// The address that was bound, with the port the kernel chose.
@@ -136,7 +141,11 @@ impl Listener {
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         socket.set_only_v6(false)?;
     }
@@ -154,7 +163,9 @@ fn prepare(tcp: &TcpStream) {
         .with_time(KEEPALIVE_TIME)
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_RETRIES);
-    let prepared = tcp.set_nodelay(true).and(SockRef::from(tcp).set_tcp_keepalive(&keepalive));
+    let prepared = tcp
+        .set_nodelay(true)
+        .and(SockRef::from(tcp).set_tcp_keepalive(&keepalive));
     if let Err(error) = prepared {
         debug!(%error, "cannot set the options of a socket");
     }
