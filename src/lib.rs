@@ -20,6 +20,7 @@ pub mod cluster;
 
 pub mod session_manager;
 
+pub mod im;
 pub mod xep;
 
 pub mod router;

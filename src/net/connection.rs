@@ -5,7 +5,7 @@
 //! no lock between its halves.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
 use crate::net::outbox::{Item, Outbox, Work};
@@ -64,6 +65,10 @@ pub struct Connection<T> {
     /// Written into the socket, waiting for the flush.
     written: Vec<T>,
     last: Last,
+    /// How long the peer may refuse to read.
+    write_timeout: Duration,
+    /// Runs while it does.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 /// The way to the last words.
@@ -75,14 +80,17 @@ enum Last {
 }
 
 impl<T: Unpin> Connection<T> {
-    /// Wraps a socket on which nothing was read yet.
-    pub fn new(socket: Socket) -> Self {
+    /// Wraps a socket on which nothing was read yet. A peer that reads nothing
+    /// for `write_timeout` while we write ends the connection.
+    pub fn new(socket: Socket, write_timeout: Duration) -> Self {
         Self {
             socket,
             buffer: BytesMut::new(),
             hands: VecDeque::new(),
             written: Vec::new(),
             last: Last::NotYet,
+            write_timeout,
+            stall: None,
         }
     }
 
@@ -93,6 +101,20 @@ impl<T: Unpin> Connection<T> {
     /// What the socket says; the connection is then of no more use.
     pub async fn turn(&mut self, outbox: &Outbox<T>) -> io::Result<Turn> {
         poll_fn(|cx| self.poll_turn(cx, outbox)).await
+    }
+
+    /// Writes what the outbox holds now, reads nothing, and returns when all of
+    /// it is flushed. Safe to cancel.
+    ///
+    /// # Errors
+    /// As [`Connection::turn`].
+    pub async fn flush(&mut self, outbox: &Outbox<T>) -> io::Result<()> {
+        poll_fn(|cx| match self.poll_write_out(cx, outbox) {
+            Poll::Pending if self.is_writing() => Poll::Pending,
+            Poll::Pending => Poll::Ready(Ok(())),
+            Poll::Ready(done) => Poll::Ready(done),
+        })
+        .await
     }
 
     /// Writes what the outbox holds and no longer reads. For the end of a
@@ -183,10 +205,14 @@ impl<T: Unpin> Connection<T> {
     /// Writes and flushes what is in our hands; the tokens go with the flush.
     fn poll_empty_hands(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.hands.is_empty() {
-            let mut count = ready!(self.poll_write_some(cx))?;
+            let Poll::Ready(count) = self.poll_write_some(cx) else {
+                return self.poll_stall(cx);
+            };
+            let mut count = count?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.stall = None;
             while let Some(first) = self.hands.front_mut() {
                 let step = count.min(first.bytes.len());
                 first.bytes.advance(step);
@@ -199,13 +225,26 @@ impl<T: Unpin> Connection<T> {
             }
         }
         if !self.written.is_empty() {
-            ready!(self.socket.pin().poll_flush(cx))?;
+            let Poll::Ready(flushed) = self.socket.pin().poll_flush(cx) else {
+                return self.poll_stall(cx);
+            };
+            flushed?;
+            self.stall = None;
             self.written = Vec::new();
             if self.hands.capacity() > HANDS_KEPT {
                 self.hands = VecDeque::new();
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// The peer does not read: pending, until its time is over.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stall = self
+            .stall
+            .get_or_insert_with(|| Box::pin(sleep(self.write_timeout)));
+        ready!(stall.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll_write_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {

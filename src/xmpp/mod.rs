@@ -1,1 +1,6 @@
 //! Addresses, stanzas, errors: the words of RFC 6120 and RFC 7622 as types. Pure.
+
+pub mod error;
+pub mod jid;
+pub mod namespaces;
+pub mod prep;

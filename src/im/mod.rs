@@ -1,0 +1,3 @@
+//! RFC 6121: rosters, subscriptions, presence.
+
+pub mod subscription;

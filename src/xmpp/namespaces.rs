@@ -1,0 +1,44 @@
+//! The names of the namespaces, each once.
+
+/// Stanzas between client and server (RFC 6120 §4.8.2).
+pub const CLIENT: &str = "jabber:client";
+/// Stanzas between servers.
+pub const SERVER: &str = "jabber:server";
+/// Stanzas of an external component (XEP-0114).
+pub const COMPONENT: &str = "jabber:component:accept";
+/// The stream element itself.
+pub const STREAM: &str = "http://etherx.jabber.org/streams";
+/// Conditions of stream errors (RFC 6120 §4.9).
+pub const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
+/// Conditions of stanza errors (RFC 6120 §8.3).
+pub const STANZA_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
+/// STARTTLS (RFC 6120 §5).
+pub const TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
+/// SASL (RFC 6120 §6).
+pub const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+/// Channel-binding types on offer (XEP-0440).
+pub const SASL_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
+/// Resource binding (RFC 6120 §7).
+pub const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
+/// Session establishment of RFC 3921, a formality for old clients.
+pub const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
+/// Stream compression (XEP-0138, obsolete), which is never offered.
+pub const COMPRESS: &str = "http://jabber.org/protocol/compress";
+/// Dialback (XEP-0220).
+pub const DIALBACK: &str = "jabber:server:dialback";
+/// Service discovery (XEP-0030).
+pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
+/// Service discovery (XEP-0030).
+pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
+/// Ping (XEP-0199).
+pub const PING: &str = "urn:xmpp:ping";
+/// Software version (XEP-0092).
+pub const VERSION: &str = "jabber:iq:version";
+/// Entity time (XEP-0202).
+pub const TIME: &str = "urn:xmpp:time";
+/// Last activity (XEP-0012).
+pub const LAST: &str = "jabber:iq:last";
+/// The roster (RFC 6121 §2).
+pub const ROSTER: &str = "jabber:iq:roster";
+/// `xml:lang` and its kin.
+pub const XML: &str = "http://www.w3.org/XML/1998/namespace";
