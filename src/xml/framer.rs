@@ -92,6 +92,14 @@ impl Framer {
         }
     }
 
+    /// A gate that stands in a stream already: it expects elements.
+    pub fn inside(limits: Limits) -> Self {
+        Self {
+            state: State::Stream,
+            ..Self::new(limits)
+        }
+    }
+
     /// Other bounds from the next element on.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;

@@ -2,5 +2,7 @@
 
 pub mod error;
 pub mod jid;
+pub mod kind;
 pub mod namespaces;
 pub mod prep;
+pub mod stanza;
