@@ -1,1 +1,22 @@
 //! Many nodes, one service: who lives, what they tell each other, who answers for what.
+//!
+//! The pure half is a machine without sockets, clock or chance: `core` takes
+//! news and the time, and pushes its wishes. Sockets, keys and disks are in
+//! the drivers beside it.
+
+pub mod moment;
+pub mod node;
+
+pub mod hash;
+pub mod home;
+
+pub mod members;
+pub mod rows;
+pub mod settings;
+
+pub mod table;
+pub mod tables;
+
+pub mod frame;
+
+pub mod core;

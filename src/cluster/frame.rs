@@ -1,0 +1,303 @@
+//! What two nodes say on a link, and how it is written. The length before each
+//! frame, and the link itself, are the driver's.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crdts::VClock;
+use serde::{Deserialize, Serialize};
+
+use super::node::{NodeId, NodeState};
+use super::rows::SoftRow;
+
+/// The version of this format that we speak.
+pub const VERSION: u8 = 1;
+
+/// The most bytes of one frame on the wire, without its length. More than the
+/// largest stanza (512 KiB) and the largest part of a snapshot; a longer one
+/// ends the link.
+pub const FRAME_BYTES_MAX: usize = 2 << 20;
+
+/// The most bytes of one frame when unpacked; a part of a snapshot packs to
+/// about a third.
+const UNPACKED_BYTES_MAX: usize = 8 << 20;
+
+/// Table frames above this are packed: below, packing costs more than it saves
+/// (measured: 58 ns a row for a third of its bytes).
+const PACK_BYTES_MIN: usize = 4 << 10;
+
+/// zstd's fastest ordinary level (measured: 12 bytes a session).
+const PACK_LEVEL: i32 = 1;
+
+/// Everything that one node says to its neighbour on a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Frame {
+    /// The first frame of each side.
+    Hello(Hello),
+    /// We live.
+    Heartbeat(Heartbeat),
+    /// The nodes that we can reach by a link of our own, all of them.
+    Links(Vec<NodeId>),
+    /// We stop: hide us now, and take back what we have not acknowledged.
+    Goodbye,
+    /// A parcel for the neighbour itself.
+    Direct {
+        /// The latest stamp heard from the receiver of this frame.
+        echo: u64,
+        /// What is in it.
+        parcel: Parcel,
+    },
+    /// A parcel for somebody that the sender cannot reach. It is passed on
+    /// once at most: only the origin's neighbour passes on.
+    Relay {
+        /// The latest stamp heard from the receiver of this frame.
+        echo: u64,
+        /// Whose parcel.
+        from: NodeId,
+        /// Whom it is for.
+        to: NodeId,
+        /// What is in it.
+        parcel: Parcel,
+    },
+}
+
+/// The first frame on a link, from the one who dialed; the other answers with
+/// the same `order`, and from then on the link is used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Of two links between one pair the one with the greater order stays.
+    pub order: u64,
+    /// The sender's clock, as in a heartbeat.
+    pub stamp: u64,
+    /// What the sender is up to.
+    pub state: NodeState,
+}
+
+/// Says that the sender lives, and asks to be told so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Milliseconds on the sender's own clock. Whoever hears it returns it as
+    /// `echo`: so the sender knows how old another's view of it is.
+    pub stamp: u64,
+    /// The version of the sender's own rows.
+    pub version: u64,
+    /// What the sender is up to.
+    pub state: NodeState,
+}
+
+/// What one node has for another, on whatever path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Parcel {
+    /// A delivery under custody.
+    Letter(Letter),
+    /// Which letters were received and taken.
+    Receipt(Receipt),
+    /// Something without custody: in order while the path stays, lost with it.
+    Word {
+        /// Which of the rooms above it is for.
+        channel: u8,
+        /// Its content.
+        body: Bytes,
+    },
+    /// Changes of the sender's own rows.
+    Delta {
+        /// The version before the first of them; each counts one up.
+        after: u64,
+        /// The changes, in order.
+        changes: Arc<[Change]>,
+    },
+    /// What the sender has of everybody, and how its own rows sum up.
+    Digest {
+        /// The versions the sender has reached.
+        clock: VClock<NodeId>,
+        /// How its own rows sum up at the version that `clock` names.
+        sum: Sum,
+    },
+    /// Asks for what is missing of the receiver's own rows.
+    Pull(Pull),
+    /// One part of a snapshot of the sender's own rows.
+    Part(Part),
+}
+
+/// A delivery and its place in the row of deliveries between two nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter {
+    /// Counts up by one per letter from this sender to this receiver.
+    pub number: u64,
+    /// The lowest number that the sender still answers for.
+    pub base: u64,
+    /// The delivery.
+    pub body: Bytes,
+}
+
+/// How far a receiver is with the letters of one sender.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// All letters up to this number have been received.
+    pub received: u64,
+    /// All letters up to this number have been taken over.
+    pub taken: u64,
+    /// These were taken over as well, out of order.
+    pub also: Vec<u64>,
+    /// A letter was refused since the last receipt: send again from
+    /// `received` on.
+    pub missed: bool,
+}
+
+/// One change of the sender's own rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// The row with this number is now this.
+    Put {
+        /// The row's number at its owner.
+        number: u64,
+        /// The row.
+        row: SoftRow,
+    },
+    /// There is no row with this number any more.
+    Remove {
+        /// The row's number at its owner.
+        number: u64,
+        /// Where to look for it (`rows::Place`).
+        place: u64,
+    },
+}
+
+/// How the rows of one owner sum up, whatever their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sum {
+    /// The wrapping sum of all rows' hashes.
+    pub hash: u64,
+    /// How many rows.
+    pub count: u64,
+}
+
+/// Asks an owner for what the sender misses of its rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    /// The version that the sender has reached.
+    pub have: u64,
+    /// Drawn by the asker; the parts that answer carry it.
+    pub epoch: u64,
+    /// Where the next part begins, as the last one said; `None`: changes
+    /// since `have` will do if they are still known.
+    pub cursor: Option<u64>,
+}
+
+/// A part of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The asker's epoch.
+    pub epoch: u64,
+    /// Where this part begins.
+    pub cursor: u64,
+    /// Where the next one begins; `None`: this was the last.
+    pub next: Option<u64>,
+    /// The owner's version when this part was written.
+    pub version: u64,
+    /// How all the owner's rows summed up at that version.
+    pub sum: Sum,
+    /// The rows with their numbers.
+    pub rows: Vec<(u64, SoftRow)>,
+}
+
+/// Why bytes are no frame, or a frame cannot be written. The first three end
+/// the link: the peer is at fault; the last is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Another version.
+    #[error("the frame is of version {0}, we speak {VERSION}")]
+    Version(u8),
+    /// Longer than allowed, packed or unpacked.
+    #[error("the frame is longer than allowed")]
+    TooLong,
+    /// Not in the format.
+    #[error("the frame cannot be read")]
+    Malformed,
+    /// Our own frame would be longer than allowed.
+    #[error("our own frame is longer than allowed")]
+    OwnTooLong,
+}
+
+/// How the rest of a frame is written: its second byte.
+const PLAIN: u8 = 0;
+const PACKED: u8 = 1;
+
+impl Frame {
+    /// Writes the frame behind what is in `out`; on an error `out` is as
+    /// before.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
+        let start = out.len();
+        let written = self.write(out, start);
+        if written.is_err() {
+            out.truncate(start);
+        }
+        written
+    }
+
+    fn write(&self, out: &mut Vec<u8>, start: usize) -> Result<(), FrameError> {
+        out.extend_from_slice(&[VERSION, PLAIN]);
+        let body = start + 2;
+        // with a Vec behind it postcard fails for no frame of ours
+        let mut written =
+            postcard::to_extend(self, std::mem::take(out)).map_err(|_| FrameError::OwnTooLong)?;
+        std::mem::swap(out, &mut written);
+        let length = out.len() - body;
+        if length > UNPACKED_BYTES_MAX {
+            return Err(FrameError::OwnTooLong);
+        }
+        if length > PACK_BYTES_MIN && self.is_bulk() {
+            let packed = zstd::bulk::compress(&out[body..], PACK_LEVEL)
+                .map_err(|_| FrameError::OwnTooLong)?;
+            let length = u32::try_from(length).map_err(|_| FrameError::OwnTooLong)?;
+            out.truncate(start);
+            out.extend_from_slice(&[VERSION, PACKED]);
+            out.extend_from_slice(&length.to_le_bytes());
+            out.extend_from_slice(&packed);
+        }
+        if out.len() - start > FRAME_BYTES_MAX {
+            return Err(FrameError::OwnTooLong);
+        }
+        Ok(())
+    }
+
+    /// Reads one whole frame. Whatever the bytes, it costs no more memory
+    /// than a small multiple of the unpacked bound.
+    pub fn decode(bytes: &[u8]) -> Result<Frame, FrameError> {
+        if bytes.len() > FRAME_BYTES_MAX {
+            return Err(FrameError::TooLong);
+        }
+        match bytes {
+            [VERSION, PLAIN, body @ ..] => read(body),
+            [VERSION, PACKED, a, b, c, d, packed @ ..] => {
+                let length = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
+                if length > UNPACKED_BYTES_MAX {
+                    return Err(FrameError::TooLong);
+                }
+                let body =
+                    zstd::bulk::decompress(packed, length).map_err(|_| FrameError::Malformed)?;
+                read(&body)
+            }
+            [VERSION, ..] | [] => Err(FrameError::Malformed),
+            [version, ..] => Err(FrameError::Version(*version)),
+        }
+    }
+
+    /// Whether it carries rows, which pack well. What people write does not
+    /// share a packed frame with anything a stranger can choose.
+    fn is_bulk(&self) -> bool {
+        match self {
+            Frame::Direct { parcel, .. } | Frame::Relay { parcel, .. } => {
+                matches!(parcel, Parcel::Delta { .. } | Parcel::Part(_))
+            }
+            _ => false,
+        }
+    }
+}
+
+fn read(body: &[u8]) -> Result<Frame, FrameError> {
+    match postcard::take_from_bytes(body) {
+        Ok((frame, [])) => Ok(frame),
+        _ => Err(FrameError::Malformed),
+    }
+}
