@@ -6,6 +6,7 @@
 //! understands (`element`).
 
 pub mod characters;
+pub mod element;
 pub mod error;
 pub mod escape;
 pub mod framer;
