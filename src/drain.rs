@@ -35,16 +35,7 @@ pub enum Drained {
 pub fn signal() -> (Trigger, Drain) {
     let (sender, receiver) = watch::channel(false);
     let (alive, gone) = mpsc::channel(1);
-    (
-        Trigger {
-            signal: sender,
-            gone,
-        },
-        Drain {
-            signal: receiver,
-            _alive: alive,
-        },
-    )
+    (Trigger { signal: sender, gone }, Drain { signal: receiver, _alive: alive })
 }
 
 impl Trigger {

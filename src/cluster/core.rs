@@ -220,10 +220,7 @@ impl Core {
     /// A core that knows nobody yet. `tables` is filled by this core alone;
     /// `seed` is drawn by chance and spreads the dials in time.
     pub fn new(me: Node, settings: Settings, tables: Arc<Tables>, seed: u64) -> Core {
-        let member = super::members::Member {
-            node: me.clone(),
-            state: NodeState::Joining,
-        };
+        let member = super::members::Member { node: me.clone(), state: NodeState::Joining };
         Core {
             me,
             settings,

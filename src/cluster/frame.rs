@@ -8,7 +8,7 @@ use crdts::VClock;
 use serde::{Deserialize, Serialize};
 
 use super::node::{NodeId, NodeState};
-use super::rows::SoftRow;
+use super::rows::{Kind, SoftRow};
 
 /// The version of this format that we speak.
 pub const VERSION: u8 = 1;
@@ -130,17 +130,19 @@ pub struct Letter {
     pub body: Bytes,
 }
 
-/// How far a receiver is with the letters of one sender.
+/// How far a receiver is with the letters of one sender. All up to `known` but
+/// those in `held` have been taken over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// All letters up to this number have been received.
+    /// All letters up to this number have been received, or came back to
+    /// their sender.
     pub received: u64,
-    /// All letters up to this number have been taken over.
-    pub taken: u64,
-    /// These were taken over as well, out of order.
-    pub also: Vec<u64>,
-    /// A letter was refused since the last receipt: send again from
-    /// `received` on.
+    /// Up to which number this receipt says what was taken over.
+    pub known: u64,
+    /// Received and not yet taken over, growing.
+    pub held: Vec<u64>,
+    /// A letter was refused since the last receipt: send again what follows
+    /// `received`.
     pub missed: bool,
 }
 
@@ -158,7 +160,9 @@ pub enum Change {
     Remove {
         /// The row's number at its owner.
         number: u64,
-        /// Where to look for it (`rows::Place`).
+        /// In which table.
+        kind: Kind,
+        /// The stable hash of its key: where to look for it.
         place: u64,
     },
 }
@@ -175,13 +179,21 @@ pub struct Sum {
 /// Asks an owner for what the sender misses of its rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pull {
-    /// The version that the sender has reached.
-    pub have: u64,
-    /// Drawn by the asker; the parts that answer carry it.
+    /// Numbers the asker's pulls; the parts that answer carry it, so parts of
+    /// an older pull are told apart.
     pub epoch: u64,
-    /// Where the next part begins, as the last one said; `None`: changes
-    /// since `have` will do if they are still known.
-    pub cursor: Option<u64>,
+    /// What would do.
+    pub want: Want,
+}
+
+/// What somebody behind asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Want {
+    /// The changes since this version, or the first part of a snapshot if they
+    /// are forgotten.
+    Since(u64),
+    /// The part of a snapshot that begins here; the first begins at 0.
+    From(u64),
 }
 
 /// A part of a snapshot.

@@ -13,8 +13,7 @@ use super::node::NodeName;
 /// The order of `live` does not matter. Names weigh, not ids: a restarted node
 /// is at home where it was.
 pub fn home<'a>(key: &[u8], live: impl IntoIterator<Item = &'a NodeName>) -> Option<&'a NodeName> {
-    live.into_iter()
-        .max_by_key(|name| (weight(key, name), *name))
+    live.into_iter().max_by_key(|name| (weight(key, name), *name))
 }
 
 /// How much `name` wants `key`: SipHash-2-4, key zero, over the name, a zero
@@ -33,9 +32,7 @@ mod tests {
     use super::*;
 
     fn names(text: &str) -> Vec<NodeName> {
-        text.split_whitespace()
-            .map(|name| name.parse().unwrap())
-            .collect()
+        text.split_whitespace().map(|name| name.parse().unwrap()).collect()
     }
 
     #[track_caller]

@@ -81,23 +81,14 @@ mod tests {
     use super::*;
 
     fn member(generation: u64, name: &str) -> Member {
-        let node = Node {
-            id: NodeId::new(generation, 0),
-            name: name.parse().unwrap(),
-        };
-        Member {
-            node,
-            state: NodeState::Serving,
-        }
+        let node = Node { id: NodeId::new(generation, 0), name: name.parse().unwrap() };
+        Member { node, state: NodeState::Serving }
     }
 
     #[test]
     fn members_are_found_by_id_and_by_name() {
         let members = Members::new(member(2, "b"), [member(3, "c"), member(1, "a")]);
-        let order: Vec<_> = members
-            .iter()
-            .map(|member| member.node.name.as_str())
-            .collect();
+        let order: Vec<_> = members.iter().map(|member| member.node.name.as_str()).collect();
         assert_eq!(order, ["a", "b", "c"]);
         assert_eq!(members.others().count(), 2);
         assert_eq!(members.get(NodeId::new(3, 0)), Some(&member(3, "c")));

@@ -14,9 +14,27 @@ pub mod members;
 pub mod rows;
 pub mod settings;
 
+pub mod owners;
+mod shard;
 pub mod table;
 pub mod tables;
 
 pub mod frame;
 
+mod own;
+mod replica;
+mod replicator;
+
+mod custody;
+mod inbound;
+mod outbound;
+
+mod link;
+mod peer;
+
 pub mod core;
+
+pub mod cookie;
+pub mod notice;
+pub mod seal;
+pub mod transport;

@@ -181,10 +181,7 @@ mod tests {
     fn a_later_start_is_the_greater_id() {
         assert!(NodeId::new(2, 0) > NodeId::new(1, u64::MAX));
         assert!(NodeId::new(2, 8) > NodeId::new(2, 7));
-        assert_eq!(
-            NodeId::new(0xab, 0x0102_0304_0506_0708).to_string(),
-            "ab-01020304"
-        );
+        assert_eq!(NodeId::new(0xab, 0x0102_0304_0506_0708).to_string(), "ab-01020304");
     }
 
     #[test]

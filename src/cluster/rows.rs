@@ -2,7 +2,12 @@
 //! writer, the node that owns it. What a row means to a stanza is decided in
 //! the rooms above.
 
+use std::hash::Hasher;
+
 use serde::{Deserialize, Serialize};
+
+use super::hash::Sip;
+use super::node::NodeId;
 
 /// Placeholder until the words of the addresses stand in `xmpp`.
 pub type FullJid = Box<str>;
@@ -50,16 +55,200 @@ pub enum SoftRow {
     Link(LinkRow),
 }
 
+/// Which of the soft tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// `sessions`.
+    Session,
+    /// `routes`.
+    Route,
+    /// `links`.
+    Link,
+}
+
 /// One change of the merged table, as the rooms above see it: only rows of
 /// visible owners, our own among them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowChange {
     /// Whose row.
-    pub owner: super::node::NodeId,
+    pub owner: NodeId,
     /// The row's number at its owner.
     pub number: u64,
     /// The row before; `None`: there was none.
     pub old: Option<SoftRow>,
     /// The row now; `None`: it is gone.
     pub new: Option<SoftRow>,
+}
+
+/// A row as a table keeps it: small, and the same shape for all tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// Its key, and after a `/` what else there is of text. No key has a `/`.
+    pub text: Box<str>,
+    /// A number, if it has one.
+    pub wide: u64,
+    /// Small things.
+    pub small: [u8; 3],
+}
+
+/// What a row weighs on the wire besides its text, at most: numbers, stamp,
+/// lengths.
+pub(super) const WEIGHT: usize = 32;
+
+/// A kind of row that a table can keep.
+pub trait Row: Clone + std::fmt::Debug {
+    /// Which table it belongs to.
+    const KIND: Kind;
+
+    /// The row as it is kept.
+    fn pack(&self) -> Packed;
+
+    /// The row that was kept. Its owner is kept elsewhere.
+    fn unpack(packed: &Packed, owner: NodeId) -> Self;
+}
+
+impl Row for SessionRow {
+    const KIND: Kind = Kind::Session;
+
+    fn pack(&self) -> Packed {
+        let available = u8::from(self.priority.is_some());
+        let priority = self.priority.unwrap_or_default().cast_unsigned();
+        Packed {
+            text: self.jid.clone(),
+            wide: self.bound,
+            small: [available, priority, self.flags],
+        }
+    }
+
+    fn unpack(packed: &Packed, _owner: NodeId) -> SessionRow {
+        let [available, priority, flags] = packed.small;
+        SessionRow {
+            jid: packed.text.clone(),
+            priority: (available != 0).then(|| priority.cast_signed()),
+            flags,
+            bound: packed.wide,
+        }
+    }
+}
+
+impl Row for RouteRow {
+    const KIND: Kind = Kind::Route;
+
+    fn pack(&self) -> Packed {
+        pack_pair(&self.domain, &self.instance)
+    }
+
+    fn unpack(packed: &Packed, _owner: NodeId) -> RouteRow {
+        let (domain, instance) = packed.pair();
+        RouteRow { domain: domain.into(), instance: instance.into() }
+    }
+}
+
+impl Row for LinkRow {
+    const KIND: Kind = Kind::Link;
+
+    fn pack(&self) -> Packed {
+        pack_pair(&self.theirs, &self.ours)
+    }
+
+    fn unpack(packed: &Packed, _owner: NodeId) -> LinkRow {
+        let (theirs, ours) = packed.pair();
+        LinkRow { ours: ours.into(), theirs: theirs.into() }
+    }
+}
+
+impl Packed {
+    /// What the row is found by.
+    pub fn key(&self) -> &str {
+        self.pair().0
+    }
+
+    /// The row's share in its owner's [`super::frame::Sum`].
+    pub fn hash(&self, kind: Kind, number: u64) -> u64 {
+        let mut sip = Sip::default();
+        sip.write(&number.to_le_bytes());
+        sip.write(&self.wide.to_le_bytes());
+        let [a, b, c] = self.small;
+        sip.write(&[kind as u8, a, b, c]);
+        sip.write(self.text.as_bytes());
+        sip.finish()
+    }
+
+    fn pair(&self) -> (&str, &str) {
+        self.text.split_once('/').unwrap_or((&self.text, ""))
+    }
+}
+
+impl SoftRow {
+    /// Which table it belongs to, and how it is kept there.
+    pub fn pack(&self) -> (Kind, Packed) {
+        match self {
+            SoftRow::Session(row) => (Kind::Session, row.pack()),
+            SoftRow::Route(row) => (Kind::Route, row.pack()),
+            SoftRow::Link(row) => (Kind::Link, row.pack()),
+        }
+    }
+
+    /// The row of that table that was kept.
+    pub fn unpack(kind: Kind, packed: &Packed, owner: NodeId) -> SoftRow {
+        match kind {
+            Kind::Session => SoftRow::Session(SessionRow::unpack(packed, owner)),
+            Kind::Route => SoftRow::Route(RouteRow::unpack(packed, owner)),
+            Kind::Link => SoftRow::Link(LinkRow::unpack(packed, owner)),
+        }
+    }
+
+    /// Its bytes on the wire, about and rather more.
+    pub fn weight(&self) -> usize {
+        let text = match self {
+            SoftRow::Session(row) => row.jid.len(),
+            SoftRow::Route(row) => row.domain.len() + row.instance.len(),
+            SoftRow::Link(row) => row.ours.len() + row.theirs.len(),
+        };
+        text + WEIGHT
+    }
+}
+
+fn pack_pair(key: &str, rest: &str) -> Packed {
+    Packed { text: format!("{key}/{rest}").into(), wide: 0, small: [0; 3] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(row: SoftRow, key: &str) {
+        let (kind, packed) = row.pack();
+        assert_eq!(packed.key(), key);
+        assert_eq!(SoftRow::unpack(kind, &packed, NodeId::default()), row);
+    }
+
+    #[test]
+    fn a_row_comes_back_as_it_was_kept() {
+        for priority in [None, Some(0), Some(-128), Some(127)] {
+            let jid = "juliet@example.org/balcony/left".into();
+            let row = SessionRow { jid, priority, flags: 5, bound: 77 };
+            check(SoftRow::Session(row), "juliet@example.org");
+        }
+        let route = RouteRow { domain: "chat.example.org".into(), instance: "a/b".into() };
+        check(SoftRow::Route(route), "chat.example.org");
+        let link = LinkRow { ours: "example.org".into(), theirs: "example.net".into() };
+        check(SoftRow::Link(link), "example.net");
+    }
+
+    #[test]
+    fn every_difference_is_in_the_hash() {
+        let row = |priority, flags, bound| {
+            let jid = "juliet@example.org/balcony".into();
+            SessionRow { jid, priority, flags, bound }.pack()
+        };
+        let rows = [row(None, 0, 0), row(Some(0), 0, 0), row(Some(0), 1, 0), row(Some(0), 0, 1)];
+        let mut hashes: Vec<u64> = rows.iter().map(|row| row.hash(Kind::Session, 1)).collect();
+        hashes.push(rows[0].hash(Kind::Session, 2));
+        hashes.push(rows[0].hash(Kind::Route, 1));
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), 6);
+    }
 }

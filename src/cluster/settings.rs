@@ -58,9 +58,9 @@ pub struct Settings {
     /// Our latest changes, kept to mend what a peer missed. Older ones are
     /// forgotten, and the peer gets a snapshot.
     pub ring_max: usize,
-    /// The rows in one part of a snapshot, about. A delivery may have to wait
-    /// for so many to pass; a guess, some 100 KiB.
-    pub part_rows_max: usize,
+    /// The bytes of rows in one table frame, unpacked, about: a delivery may
+    /// have to wait for so many to pass. A guess; 1 ms of a gigabit link.
+    pub part_bytes: usize,
 }
 
 impl Default for Settings {
@@ -83,7 +83,7 @@ impl Default for Settings {
             custody_bytes_max: 64 << 20,
             custody_count_max: 262_144,
             ring_max: 131_072,
-            part_rows_max: 4_096,
+            part_bytes: 128 << 10,
         }
     }
 }

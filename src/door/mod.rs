@@ -1,1 +1,27 @@
 //! Where bytes become stanzas: clients and other nodes.
+
+pub mod c2s;
+pub mod client;
+pub mod config;
+pub mod entry;
+pub mod mesh;
+
+use crate::xml::error::XmlError;
+use crate::xmpp::error::{StreamCondition, StreamError};
+
+/// What a peer is told about XML that did not pass the gate.
+pub fn broken(error: XmlError) -> StreamError {
+    let limit = |text| StreamError::new(StreamCondition::PolicyViolation, text);
+    match error {
+        XmlError::NotWellFormed => StreamCondition::NotWellFormed.into(),
+        XmlError::Restricted => StreamCondition::RestrictedXml.into(),
+        XmlError::UnsupportedEncoding => StreamCondition::UnsupportedEncoding.into(),
+        XmlError::UnsupportedVersion => StreamCondition::RestrictedXml.into(),
+        XmlError::TextBetweenStanzas => StreamCondition::BadFormat.into(),
+        XmlError::TooLarge => limit("too many bytes in one element"),
+        XmlError::TooDeep => limit("too many elements within one another"),
+        XmlError::TooManyAttributes => limit("too many attributes in one tag"),
+        XmlError::TooManyNamespaces => limit("too many namespace declarations in one tag"),
+        XmlError::TooManyElements => limit("too many elements in one stanza"),
+    }
+}

@@ -220,8 +220,7 @@ impl<T: Unpin> Connection<T> {
                 if !first.bytes.is_empty() {
                     break;
                 }
-                self.written
-                    .extend(self.hands.pop_front().map(|item| item.token));
+                self.written.extend(self.hands.pop_front().map(|item| item.token));
             }
         }
         if !self.written.is_empty() {
@@ -240,9 +239,7 @@ impl<T: Unpin> Connection<T> {
 
     /// The peer does not read: pending, until its time is over.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stall = self
-            .stall
-            .get_or_insert_with(|| Box::pin(sleep(self.write_timeout)));
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(self.write_timeout)));
         ready!(stall.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

@@ -73,10 +73,7 @@ impl Listener {
             _ => ListenError::Failed { address, source },
         })?;
         let connections_max = connections_max.min(Semaphore::MAX_PERMITS);
-        Ok(Self {
-            listener,
-            connections_max: Arc::new(Semaphore::new(connections_max)),
-        })
+        Ok(Self { listener, connections_max: Arc::new(Semaphore::new(connections_max)) })
     }
 
     /// The address that was bound, with the port the kernel chose.
@@ -141,11 +138,7 @@ impl Listener {
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         socket.set_only_v6(false)?;
     }
@@ -163,9 +156,7 @@ fn prepare(tcp: &TcpStream) {
         .with_time(KEEPALIVE_TIME)
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_RETRIES);
-    let prepared = tcp
-        .set_nodelay(true)
-        .and(SockRef::from(tcp).set_tcp_keepalive(&keepalive));
+    let prepared = tcp.set_nodelay(true).and(SockRef::from(tcp).set_tcp_keepalive(&keepalive));
     if let Err(error) = prepared {
         debug!(%error, "cannot set the options of a socket");
     }

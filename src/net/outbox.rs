@@ -68,16 +68,8 @@ enum End {
 impl<T> Outbox<T> {
     /// An empty outbox that holds at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
-        let queue = Queue {
-            items: VecDeque::new(),
-            bytes: 0,
-            end: End::Open,
-            reader: None,
-        };
-        Self {
-            queue: Mutex::new(queue),
-            bytes_max,
-        }
+        let queue = Queue { items: VecDeque::new(), bytes: 0, end: End::Open, reader: None };
+        Self { queue: Mutex::new(queue), bytes_max }
     }
 
     /// Puts one piece behind the others, or hands it back.
@@ -213,9 +205,7 @@ mod tests {
     fn outbox(words: &[&'static str]) -> Outbox<u8> {
         let outbox = Outbox::new(8);
         for (number, word) in words.iter().enumerate() {
-            outbox
-                .push(Bytes::from_static(word.as_bytes()), number as u8)
-                .expect("there is room");
+            outbox.push(Bytes::from_static(word.as_bytes()), number as u8).expect("there is room");
         }
         outbox
     }
@@ -246,10 +236,7 @@ mod tests {
         let outbox = outbox(&["one"]);
         outbox.finish(Bytes::from_static(b"bye"));
         outbox.finish(Bytes::from_static(b"never said"));
-        assert!(matches!(
-            outbox.push(Bytes::from_static(b"late"), 9),
-            Err(Refused::Closed(_))
-        ));
+        assert!(matches!(outbox.push(Bytes::from_static(b"late"), 9), Err(Refused::Closed(_))));
         assert_eq!(take(&outbox), "one");
         assert_eq!(take(&outbox), "last bye");
     }
@@ -258,10 +245,7 @@ mod tests {
     fn aborting_gives_back_what_waits() {
         let outbox = outbox(&["one", "two"]);
         let back = outbox.abort(Bytes::from_static(b"bye"));
-        assert_eq!(
-            back.iter().map(|item| item.token).collect::<Vec<_>>(),
-            [0, 1]
-        );
+        assert_eq!(back.iter().map(|item| item.token).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(take(&outbox), "last bye");
         outbox.close();
         assert_eq!(take(&outbox), "last ");

@@ -89,9 +89,7 @@ pub struct Binding {
 
 impl fmt::Debug for Binding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Binding")
-            .field("version", &self.version)
-            .finish_non_exhaustive()
+        f.debug_struct("Binding").field("version", &self.version).finish_non_exhaustive()
     }
 }
 
@@ -118,10 +116,7 @@ impl Certificates {
     /// [`TlsError`], with the file.
     pub fn read(files: Vec<Certificate>) -> Result<Self, TlsError> {
         let shelf = Shelf::read(&files)?;
-        Ok(Self {
-            files,
-            shelf: RwLock::new(Arc::new(shelf)),
-        })
+        Ok(Self { files, shelf: RwLock::new(Arc::new(shelf)) })
     }
 
     /// Reads all files again. Connections that stand keep what they have; on
@@ -155,10 +150,8 @@ impl Certificates {
         domain: Option<&str>,
         alpn: &[&[u8]],
     ) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let resolver = Resolver {
-            certificates: Arc::clone(self),
-            domain: domain.map(str::to_owned),
-        };
+        let resolver =
+            Resolver { certificates: Arc::clone(self), domain: domain.map(str::to_owned) };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
@@ -196,13 +189,7 @@ impl Certificates {
         let end_point = shown
             .and_then(|key| key.cert.first().map(|certificate| end_point(certificate)))
             .unwrap_or_default();
-        Ok(Binding {
-            exporter,
-            end_point,
-            sni,
-            version,
-            cipher,
-        })
+        Ok(Binding { exporter, end_point, sni, version, cipher })
     }
 
     fn shelf(&self) -> Arc<Shelf> {
@@ -212,17 +199,11 @@ impl Certificates {
 
 impl Shelf {
     fn read(files: &[Certificate]) -> Result<Self, TlsError> {
-        let mut shelf = Self {
-            by_domain: HashMap::new(),
-            fallback: None,
-            changed: times(files),
-        };
+        let mut shelf = Self { by_domain: HashMap::new(), fallback: None, changed: times(files) };
         for file in files {
             let key = Arc::new(read_pair(file)?);
             for domain in &file.domains {
-                shelf
-                    .by_domain
-                    .insert(domain.to_lowercase(), Arc::clone(&key));
+                shelf.by_domain.insert(domain.to_lowercase(), Arc::clone(&key));
             }
             if file.domains.is_empty() {
                 shelf.fallback.get_or_insert(key);
@@ -232,10 +213,7 @@ impl Shelf {
     }
 
     fn find(&self, domain: &str) -> Option<Arc<CertifiedKey>> {
-        self.by_domain
-            .get(domain)
-            .or(self.fallback.as_ref())
-            .cloned()
+        self.by_domain.get(domain).or(self.fallback.as_ref()).cloned()
     }
 
     /// The name asked for goes first, then the stream's domain.
@@ -245,13 +223,7 @@ impl Shelf {
             .and_then(|name| self.by_domain.get(&name).cloned())
             .or_else(|| domain.and_then(|domain| self.find(domain)))
             .or_else(|| self.fallback.clone())
-            .or_else(|| {
-                self.by_domain
-                    .values()
-                    .next()
-                    .filter(|_| sni.is_none())
-                    .cloned()
-            })
+            .or_else(|| self.by_domain.values().next().filter(|_| sni.is_none()).cloned())
     }
 }
 
@@ -264,28 +236,19 @@ struct Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.certificates
-            .shelf()
-            .choose(hello.server_name(), self.domain.as_deref())
+        self.certificates.shelf().choose(hello.server_name(), self.domain.as_deref())
     }
 }
 
 fn read_pair(file: &Certificate) -> Result<CertifiedKey, TlsError> {
     let chain = CertificateDer::pem_slice_iter(&read(&file.certificate)?)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| TlsError::Pem {
-            path: file.certificate.clone(),
-            source,
-        })?;
+        .map_err(|source| TlsError::Pem { path: file.certificate.clone(), source })?;
     if chain.is_empty() {
-        return Err(TlsError::NoCertificate {
-            path: file.certificate.clone(),
-        });
+        return Err(TlsError::NoCertificate { path: file.certificate.clone() });
     }
-    let key = PrivateKeyDer::from_pem_slice(&read(&file.key)?).map_err(|source| TlsError::Pem {
-        path: file.key.clone(),
-        source,
-    })?;
+    let key = PrivateKeyDer::from_pem_slice(&read(&file.key)?)
+        .map_err(|source| TlsError::Pem { path: file.key.clone(), source })?;
     let provider = rustls::crypto::ring::default_provider();
     CertifiedKey::from_der(chain, key, &provider).map_err(|source| TlsError::Pair {
         certificate: file.certificate.clone(),
@@ -295,17 +258,12 @@ fn read_pair(file: &Certificate) -> Result<CertifiedKey, TlsError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|source| TlsError::Read {
-        path: path.to_owned(),
-        source,
-    })
+    fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }
 
 fn times(files: &[Certificate]) -> Vec<Option<SystemTime>> {
     let paths = files.iter().flat_map(|file| [&file.certificate, &file.key]);
-    paths
-        .map(|path| fs::metadata(path).and_then(|meta| meta.modified()).ok())
-        .collect()
+    paths.map(|path| fs::metadata(path).and_then(|meta| meta.modified()).ok()).collect()
 }
 
 /// The certificate's hash by the hash function of its own signature, where

@@ -38,12 +38,7 @@ pub struct NotAnElement;
 impl Element {
     /// An empty element.
     pub fn new(name: &str, ns: &str) -> Self {
-        Self {
-            name: name.into(),
-            ns: ns.into(),
-            attributes: Vec::new(),
-            children: Vec::new(),
-        }
+        Self { name: name.into(), ns: ns.into(), attributes: Vec::new(), children: Vec::new() }
     }
 
     /// Reads one element; `default_ns` is the namespace of names without a
@@ -52,10 +47,7 @@ impl Element {
     /// # Errors
     /// [`NotAnElement`]: nothing that the gate has let through.
     pub fn parse(bytes: &[u8], default_ns: &str) -> Result<Self, NotAnElement> {
-        Self::parse_all(bytes, default_ns)?
-            .into_iter()
-            .next()
-            .ok_or(NotAnElement)
+        Self::parse_all(bytes, default_ns)?.into_iter().next().ok_or(NotAnElement)
     }
 
     /// Reads all elements of a payload, leaving out text between them.
@@ -77,17 +69,11 @@ impl Element {
                 Event::Start(tag) => open.push(Self::of(&tag, ns)?),
                 Event::Empty(tag) => {
                     let element = Self::of(&tag, ns)?;
-                    open.last_mut()
-                        .unwrap_or(&mut outside)
-                        .children
-                        .push(Node::Element(element));
+                    open.last_mut().unwrap_or(&mut outside).children.push(Node::Element(element));
                 }
                 Event::End(_) => {
                     let element = open.pop().ok_or(NotAnElement)?;
-                    open.last_mut()
-                        .unwrap_or(&mut outside)
-                        .children
-                        .push(Node::Element(element));
+                    open.last_mut().unwrap_or(&mut outside).children.push(Node::Element(element));
                 }
                 Event::Text(text) => push_text(&mut open, &text),
                 Event::CData(text) => push_text(&mut open, &text),
@@ -130,10 +116,7 @@ impl Element {
 
     /// The value of an attribute.
     pub fn attribute(&self, name: &str) -> Option<&str> {
-        self.attributes
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// The elements right under it.
@@ -243,10 +226,7 @@ mod tests {
         assert!(element.is("a", "u"));
         assert_eq!(element.attribute("k"), Some("<'"));
         let b = element.find("b", "v").expect("b");
-        assert_eq!(
-            (b.attribute("x"), b.own_text().as_str()),
-            (Some("1"), "t & u<")
-        );
+        assert_eq!((b.attribute("x"), b.own_text().as_str()), (Some("1"), "t & u<"));
         let written = element.to_bytes("u");
         assert_eq!(
             String::from_utf8_lossy(&written),
@@ -259,11 +239,7 @@ mod tests {
     #[test]
     fn half_an_element_is_none() {
         for text in ["", "<a>", "</a>", "<a></b>", "<p:a/>", "text"] {
-            assert_eq!(
-                Element::parse(text.as_bytes(), "u"),
-                Err(NotAnElement),
-                "{text}"
-            );
+            assert_eq!(Element::parse(text.as_bytes(), "u"), Err(NotAnElement), "{text}");
         }
     }
 }

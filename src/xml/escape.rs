@@ -51,10 +51,7 @@ pub fn unescape(raw: &str) -> Cow<'_, str> {
     let mut rest = raw;
     while let Some((before, reference)) = rest.split_once('&') {
         text.push_str(before);
-        match reference
-            .split_once(';')
-            .and_then(|(name, after)| Some((meaning(name)?, after)))
-        {
+        match reference.split_once(';').and_then(|(name, after)| Some((meaning(name)?, after))) {
             Some((c, after)) => {
                 text.push(c);
                 rest = after;

@@ -94,10 +94,7 @@ impl Framer {
 
     /// A gate that stands in a stream already: it expects elements.
     pub fn inside(limits: Limits) -> Self {
-        Self {
-            state: State::Stream,
-            ..Self::new(limits)
-        }
+        Self { state: State::Stream, ..Self::new(limits) }
     }
 
     /// Other bounds from the next element on.
@@ -159,11 +156,7 @@ impl Framer {
         let tag = buffer.split_to(length);
         let (header, root, kind) = header::read(&tag, &self.limits)?;
         self.root = root;
-        self.state = if kind == Kind::Empty {
-            State::Ending
-        } else {
-            State::Stream
-        };
+        self.state = if kind == Kind::Empty { State::Ending } else { State::Stream };
         Ok(Some(Frame::Open(Box::new(header))))
     }
 
@@ -252,16 +245,9 @@ impl Framer {
         }
         if kind == Kind::Empty {
             self.scope.back(mark);
-            return Ok(if self.open.is_empty() {
-                Found::Whole
-            } else {
-                Found::Part
-            });
+            return Ok(if self.open.is_empty() { Found::Whole } else { Found::Part });
         }
-        self.open.push(Open {
-            name: name.whole,
-            mark,
-        });
+        self.open.push(Open { name: name.whole, mark });
         Ok(Found::Part)
     }
 
@@ -311,10 +297,7 @@ impl Framer {
                     if attributes.iter().any(twin) {
                         return Err(XmlError::NotWellFormed);
                     }
-                    attributes.push(Attribute {
-                        name: name.whole,
-                        value,
-                    });
+                    attributes.push(Attribute { name: name.whole, value });
                 }
             }
         };
@@ -335,10 +318,9 @@ impl Framer {
     fn namespace(&self, name: QName, bytes: &[u8]) -> Result<Ns, XmlError> {
         match self.scope.of_element(name, bytes) {
             Some(ns) => Ok(ns),
-            None if self.open.is_empty() => self
-                .root
-                .meaning(name.prefix.of(bytes))
-                .ok_or(XmlError::NotWellFormed),
+            None if self.open.is_empty() => {
+                self.root.meaning(name.prefix.of(bytes)).ok_or(XmlError::NotWellFormed)
+            }
             None => Err(XmlError::NotWellFormed),
         }
     }
@@ -439,11 +421,7 @@ impl Framer {
     }
 
     fn within(&self, bytes: usize) -> Result<(), XmlError> {
-        if bytes > self.limits.stanza_bytes_max {
-            Err(XmlError::TooLarge)
-        } else {
-            Ok(())
-        }
+        if bytes > self.limits.stanza_bytes_max { Err(XmlError::TooLarge) } else { Ok(()) }
     }
 }
 

@@ -20,10 +20,7 @@ impl Span {
     /// From byte to byte. Elements are bounded far below 4 GiB.
     pub fn new(range: Range<usize>) -> Self {
         let small = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        Self {
-            start: small(range.start),
-            end: small(range.end),
-        }
+        Self { start: small(range.start), end: small(range.end) }
     }
 
     /// The place as a range.
@@ -33,10 +30,7 @@ impl Span {
 
     /// The text there; the gate has checked that it is UTF-8.
     pub fn of(self, bytes: &[u8]) -> &str {
-        bytes
-            .get(self.range())
-            .and_then(|text| std::str::from_utf8(text).ok())
-            .unwrap_or_default()
+        bytes.get(self.range()).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
     }
 }
 

@@ -64,28 +64,16 @@ pub fn declaration(bytes: &[u8]) -> Result<Prolog, XmlError> {
     if mark == bytes.len() && mark < BYTE_ORDER_MARK.len() {
         return Ok(Prolog::Cut);
     }
-    let mark = if mark == BYTE_ORDER_MARK.len() {
-        mark
-    } else {
-        0
-    };
+    let mark = if mark == BYTE_ORDER_MARK.len() { mark } else { 0 };
     let rest = bytes.get(mark..).unwrap_or_default();
     const OPENING: &[u8] = b"<?xml";
     let seen = common(rest, OPENING);
     if seen < OPENING.len() {
-        return Ok(if seen == rest.len() {
-            Prolog::Cut
-        } else {
-            Prolog::Ends(mark)
-        });
+        return Ok(if seen == rest.len() { Prolog::Cut } else { Prolog::Ends(mark) });
     }
     let Some(end) = memchr::memmem::find(rest, b"?>") else {
         let too_long = rest.len() > DECLARATION_BYTES_MAX;
-        return if too_long {
-            Err(XmlError::NotWellFormed)
-        } else {
-            Ok(Prolog::Cut)
-        };
+        return if too_long { Err(XmlError::NotWellFormed) } else { Ok(Prolog::Cut) };
     };
     let inside = rest.get(OPENING.len()..end).unwrap_or_default();
     check(std::str::from_utf8(inside).map_err(|_| XmlError::NotWellFormed)?)?;
@@ -106,10 +94,8 @@ fn check(inside: &str) -> Result<(), XmlError> {
         let after = after.trim_start();
         let quote = after.chars().next().filter(|c| matches!(c, '\'' | '"'));
         let quote = quote.ok_or(XmlError::NotWellFormed)?;
-        let (value, after) = after
-            .get(1..)
-            .and_then(|v| v.split_once(quote))
-            .ok_or(XmlError::NotWellFormed)?;
+        let (value, after) =
+            after.get(1..).and_then(|v| v.split_once(quote)).ok_or(XmlError::NotWellFormed)?;
         let name = name.trim_end();
         if !expected.any(|known| known == name) {
             return Err(XmlError::NotWellFormed);
@@ -125,11 +111,7 @@ fn check(inside: &str) -> Result<(), XmlError> {
         }
         rest = after;
     }
-    if has_version {
-        Ok(())
-    } else {
-        Err(XmlError::NotWellFormed)
-    }
+    if has_version { Ok(()) } else { Err(XmlError::NotWellFormed) }
 }
 
 /// The root tag, which is all of `tag`.
@@ -144,14 +126,8 @@ pub fn read(tag: &[u8], limits: &Limits) -> Result<(Header, Root, Kind), XmlErro
     }
     let mut scope = Scope::default();
     let mut seen: Vec<&str> = Vec::new();
-    let mut root = Root {
-        name: name.whole.of(tag).into(),
-        ..Root::default()
-    };
-    let mut header = Header {
-        name: name.local.of(tag).to_owned(),
-        ..Header::default()
-    };
+    let mut root = Root { name: name.whole.of(tag).into(), ..Root::default() };
+    let mut header = Header { name: name.local.of(tag).to_owned(), ..Header::default() };
     let kind = loop {
         let (attribute, value) = match reader.attribute()? {
             Next::End(kind) => break kind,

@@ -20,11 +20,7 @@ impl Limits {
     /// message with a long client certificate name twice; the elements are
     /// ejabberd's limit of 2026.
     pub const fn unauthenticated() -> Self {
-        Self {
-            stanza_bytes_max: 16 * 1024,
-            elements_max: 32,
-            ..Self::client()
-        }
+        Self { stanza_bytes_max: 16 * 1024, elements_max: 32, ..Self::client() }
     }
 
     /// For a client that has: 256 KiB as Prosody, the rest guesses well above

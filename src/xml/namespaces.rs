@@ -92,9 +92,6 @@ impl Scope {
 
     fn find(&self, prefix: &str, bytes: &[u8]) -> Option<Span> {
         let innermost_first = self.declarations.iter().rev();
-        innermost_first
-            .into_iter()
-            .find(|one| one.prefix.of(bytes) == prefix)
-            .map(|one| one.uri)
+        innermost_first.into_iter().find(|one| one.prefix.of(bytes) == prefix).map(|one| one.uri)
     }
 }

@@ -74,9 +74,7 @@ impl EndOfTag {
     /// `start`.
     pub fn find_data_end(&mut self, bytes: &[u8], start: usize) -> Option<usize> {
         let from = self.searched.max(start);
-        let found = bytes
-            .get(from..)
-            .and_then(|rest| memchr::memmem::find(rest, b"]]>"));
+        let found = bytes.get(from..).and_then(|rest| memchr::memmem::find(rest, b"]]>"));
         // The last two bytes may be the beginning of the end.
         self.searched = bytes.len().saturating_sub(2);
         found.map(|found| from + found + 3)
@@ -176,39 +174,23 @@ impl<'a> Reader<'a> {
         let first = self.ncname()?;
         if self.peek() != Some(b':') {
             let prefix = Span::new(start..start);
-            return Ok(QName {
-                whole: first,
-                prefix,
-                local: first,
-            });
+            return Ok(QName { whole: first, prefix, local: first });
         }
         self.at += 1;
         let local = self.ncname()?;
-        Ok(QName {
-            whole: Span::new(start..self.at),
-            prefix: first,
-            local,
-        })
+        Ok(QName { whole: Span::new(start..self.at), prefix: first, local })
     }
 
     fn ncname(&mut self) -> Result<Span, XmlError> {
         let start = self.at;
         while let Some((c, length)) = self.character()? {
-            let fits = if self.at == start {
-                is_name_start(c)
-            } else {
-                is_name(c)
-            };
+            let fits = if self.at == start { is_name_start(c) } else { is_name(c) };
             if !fits {
                 break;
             }
             self.at += length;
         }
-        if self.at == start {
-            Err(XmlError::NotWellFormed)
-        } else {
-            Ok(Span::new(start..self.at))
-        }
+        if self.at == start { Err(XmlError::NotWellFormed) } else { Ok(Span::new(start..self.at)) }
     }
 
     /// The character under the cursor.
@@ -220,12 +202,8 @@ impl<'a> Reader<'a> {
             Some(_) => match characters::wide(rest)? {
                 Step::Cut => Err(XmlError::NotWellFormed),
                 Step::Character(length) => {
-                    let text = rest
-                        .get(..length)
-                        .and_then(|text| std::str::from_utf8(text).ok());
-                    Ok(text
-                        .and_then(|text| text.chars().next())
-                        .map(|c| (c, length)))
+                    let text = rest.get(..length).and_then(|text| std::str::from_utf8(text).ok());
+                    Ok(text.and_then(|text| text.chars().next()).map(|c| (c, length)))
                 }
             },
         }

@@ -217,21 +217,14 @@ impl ErrorType {
 
 impl From<StanzaCondition> for StanzaError {
     fn from(condition: StanzaCondition) -> Self {
-        Self {
-            condition,
-            kind: condition.usual_type(),
-            text: None,
-        }
+        Self { condition, kind: condition.usual_type(), text: None }
     }
 }
 
 impl StanzaError {
     /// The same error, said in words as well.
     pub fn with_text(self, text: &'static str) -> Self {
-        Self {
-            text: Some(text),
-            ..self
-        }
+        Self { text: Some(text), ..self }
     }
 
     /// The same error, of another type.
@@ -257,32 +250,20 @@ impl StanzaError {
 
 impl From<StreamCondition> for StreamError {
     fn from(condition: StreamCondition) -> Self {
-        Self {
-            condition,
-            text: None,
-            content: None,
-        }
+        Self { condition, text: None, content: None }
     }
 }
 
 impl StreamError {
     /// An error that is also said in words.
     pub fn new(condition: StreamCondition, text: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            condition,
-            text: Some(text.into()),
-            content: None,
-        }
+        Self { condition, text: Some(text.into()), content: None }
     }
 
     /// Whoever reads this shall connect to `host[:port]` (RFC 6120 §4.9.3.19).
     pub fn see_other_host(host: &str) -> Self {
         let content = Some(Box::from(host));
-        Self {
-            condition: StreamCondition::SeeOtherHost,
-            text: None,
-            content,
-        }
+        Self { condition: StreamCondition::SeeOtherHost, text: None, content }
     }
 
     /// The error and the end of the stream, as they are written.
@@ -358,17 +339,11 @@ mod tests {
 
     #[test]
     fn every_condition_has_its_own_word() {
-        let mut words: Vec<_> = StreamCondition::ALL
-            .iter()
-            .map(|known| known.word())
-            .collect();
+        let mut words: Vec<_> = StreamCondition::ALL.iter().map(|known| known.word()).collect();
         words.sort_unstable();
         words.dedup();
         assert_eq!(words.len(), 25, "RFC 6120 §4.9.3 defines 25");
-        let mut words: Vec<_> = StanzaCondition::ALL
-            .iter()
-            .map(|known| known.word())
-            .collect();
+        let mut words: Vec<_> = StanzaCondition::ALL.iter().map(|known| known.word()).collect();
         words.sort_unstable();
         words.dedup();
         assert_eq!(words.len(), 22, "RFC 6120 §8.3.3 defines 22");

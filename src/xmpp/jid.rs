@@ -68,30 +68,18 @@ impl Jid {
             Some((local, domain)) => (Some(prep::local(local)?), domain),
             None => (None, bare),
         };
-        Ok(Self::join(
-            local.as_deref(),
-            &prep::domain(domain)?,
-            resource.as_deref(),
-        ))
+        Ok(Self::join(local.as_deref(), &prep::domain(domain)?, resource.as_deref()))
     }
 
     /// The part before the `@`.
     pub fn local(&self) -> Option<&str> {
-        self.text
-            .get(..usize::from(self.local))
-            .filter(|local| !local.is_empty())
+        self.text.get(..usize::from(self.local)).filter(|local| !local.is_empty())
     }
 
     /// The domain.
     pub fn domain(&self) -> &str {
-        let start = if self.local == 0 {
-            0
-        } else {
-            usize::from(self.local) + 1
-        };
-        self.text
-            .get(start..usize::from(self.bare))
-            .unwrap_or_default()
+        let start = if self.local == 0 { 0 } else { usize::from(self.local) + 1 };
+        self.text.get(start..usize::from(self.bare)).unwrap_or_default()
     }
 
     /// The part after the `/`.
@@ -110,11 +98,7 @@ impl Jid {
             return BareJid(self.clone());
         }
         let text = self.text.get(..usize::from(self.bare)).unwrap_or_default();
-        BareJid(Self {
-            text: Arc::from(text),
-            local: self.local,
-            bare: self.bare,
-        })
+        BareJid(Self { text: Arc::from(text), local: self.local, bare: self.bare })
     }
 
     /// The address with its resource, if it has one.
@@ -138,11 +122,7 @@ impl Jid {
         }
         // Each part has at most 1023 bytes, so both fit.
         let small = |length: usize| u16::try_from(length).expect("parts are at most 1023 bytes");
-        Self {
-            text: text.into(),
-            local: small(local.map_or(0, str::len)),
-            bare: small(bare),
-        }
+        Self { text: text.into(), local: small(local.map_or(0, str::len)), bare: small(bare) }
     }
 }
 
@@ -160,11 +140,7 @@ impl BareJid {
     /// # Errors
     /// [`JidError::Local`].
     pub fn of_account(local: &str, domain: &Domain) -> Result<Self, JidError> {
-        Ok(Self(Jid::join(
-            Some(&prep::local(local)?),
-            domain.as_str(),
-            None,
-        )))
+        Ok(Self(Jid::join(Some(&prep::local(local)?), domain.as_str(), None)))
     }
 
     /// One of its sessions.
@@ -173,11 +149,7 @@ impl BareJid {
     /// [`JidError::Resource`].
     pub fn with_resource(&self, resource: &str) -> Result<FullJid, JidError> {
         let resource = prep::resource(resource)?;
-        Ok(FullJid(Jid::join(
-            self.0.local(),
-            self.0.domain(),
-            Some(&resource),
-        )))
+        Ok(FullJid(Jid::join(self.0.local(), self.0.domain(), Some(&resource))))
     }
 
     /// The part before the `@`.
@@ -239,11 +211,7 @@ impl Domain {
     pub fn parse(text: &str) -> Result<Self, JidError> {
         let jid = Jid::parse(text)?;
         let alone = jid.local == 0 && jid.resource().is_none();
-        if alone {
-            Ok(Self(jid))
-        } else {
-            Err(JidError::Form)
-        }
+        if alone { Ok(Self(jid)) } else { Err(JidError::Form) }
     }
 
     /// The domain as it is written.
@@ -274,11 +242,7 @@ impl TryFrom<Jid> for BareJid {
     type Error = JidError;
 
     fn try_from(jid: Jid) -> Result<Self, JidError> {
-        if jid.resource().is_none() {
-            Ok(Self(jid))
-        } else {
-            Err(JidError::Form)
-        }
+        if jid.resource().is_none() { Ok(Self(jid)) } else { Err(JidError::Form) }
     }
 }
 
@@ -286,11 +250,7 @@ impl TryFrom<Jid> for FullJid {
     type Error = JidError;
 
     fn try_from(jid: Jid) -> Result<Self, JidError> {
-        if jid.resource().is_some() {
-            Ok(Self(jid))
-        } else {
-            Err(JidError::Form)
-        }
+        if jid.resource().is_some() { Ok(Self(jid)) } else { Err(JidError::Form) }
     }
 }
 
@@ -377,11 +337,7 @@ mod tests {
     fn good(text: &str, normal: &str) {
         let jid = Jid::parse(text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
         assert_eq!(jid.as_str(), normal);
-        assert_eq!(
-            Jid::parse(normal),
-            Ok(jid),
-            "the normal form is its own normal form"
-        );
+        assert_eq!(Jid::parse(normal), Ok(jid), "the normal form is its own normal form");
     }
 
     #[track_caller]
@@ -424,14 +380,8 @@ mod tests {
         bad("juliet@xn--example-.org", JidError::Domain);
         bad("a@b@example.org", JidError::Domain);
         bad("juliet@example.org/\u{7}", JidError::Resource);
-        bad(
-            &format!("{}@example.org", "a".repeat(1024)),
-            JidError::Local,
-        );
-        bad(
-            &format!("a@example.org/{}", "é".repeat(512)),
-            JidError::Resource,
-        );
+        bad(&format!("{}@example.org", "a".repeat(1024)), JidError::Local);
+        bad(&format!("a@example.org/{}", "é".repeat(512)), JidError::Resource);
         bad(&format!("{}.org", "a".repeat(64)), JidError::Domain);
     }
 

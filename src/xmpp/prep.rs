@@ -26,21 +26,12 @@ pub fn local(text: &str) -> Result<Cow<'_, str>, JidError> {
     let prepared = if text.is_ascii() {
         lowercase(text)
     } else {
-        stable(text, |text| {
-            nodeprep(text)
-                .ok()
-                .map(|done| Cow::Owned(done.into_owned()))
-        })
-        .ok_or(JidError::Local)?
+        stable(text, |text| nodeprep(text).ok().map(|done| Cow::Owned(done.into_owned())))
+            .ok_or(JidError::Local)?
     };
     let allowed = |c: char| c > ' ' && c != '\u{7f}' && !"\"&'/:<>@".contains(c);
-    sized(prepared, JidError::Local).and_then(|done| {
-        if done.chars().all(allowed) {
-            Ok(done)
-        } else {
-            Err(JidError::Local)
-        }
-    })
+    sized(prepared, JidError::Local)
+        .and_then(|done| if done.chars().all(allowed) { Ok(done) } else { Err(JidError::Local) })
 }
 
 /// The part after the `/`.
@@ -54,12 +45,8 @@ pub fn resource(text: &str) -> Result<Cow<'_, str>, JidError> {
         }
         Cow::Borrowed(text)
     } else {
-        stable(text, |text| {
-            resourceprep(text)
-                .ok()
-                .map(|done| Cow::Owned(done.into_owned()))
-        })
-        .ok_or(JidError::Resource)?
+        stable(text, |text| resourceprep(text).ok().map(|done| Cow::Owned(done.into_owned())))
+            .ok_or(JidError::Resource)?
     };
     sized(prepared, JidError::Resource)
 }
@@ -96,11 +83,7 @@ fn to_unicode(text: &str) -> Option<Cow<'_, str>> {
 }
 
 fn has_a_label(text: &str) -> bool {
-    let is_a_label = |label: &str| {
-        label
-            .get(..4)
-            .is_some_and(|p| p.eq_ignore_ascii_case("xn--"))
-    };
+    let is_a_label = |label: &str| label.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("xn--"));
     text.split('.').any(is_a_label)
 }
 
@@ -131,9 +114,5 @@ fn stable<'a>(
 }
 
 fn sized(part: Cow<'_, str>, error: JidError) -> Result<Cow<'_, str>, JidError> {
-    if part.is_empty() || part.len() > PART_BYTES_MAX {
-        Err(error)
-    } else {
-        Ok(part)
-    }
+    if part.is_empty() || part.len() > PART_BYTES_MAX { Err(error) } else { Ok(part) }
 }

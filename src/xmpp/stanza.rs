@@ -82,9 +82,7 @@ impl Stanza {
         if raw.ns(default_ns) != default_ns || raw.head.is_prefixed {
             return Err(ReadError::WrongNamespace);
         }
-        let id = raw
-            .attribute("id")
-            .map(|id| id.into_owned().into_boxed_str());
+        let id = raw.attribute("id").map(|id| id.into_owned().into_boxed_str());
         let fault = |condition: StanzaCondition| {
             let name = match raw.name() {
                 "message" => "message",
@@ -92,12 +90,7 @@ impl Stanza {
                 _ => "iq",
             };
             let is_answer = matches!(word.as_deref(), Some("error" | "result"));
-            ReadError::Bad(Fault {
-                name,
-                id: id.clone(),
-                error: condition.into(),
-                is_answer,
-            })
+            ReadError::Bad(Fault { name, id: id.clone(), error: condition.into(), is_answer })
         };
         let kind = kind.ok_or_else(|| fault(StanzaCondition::BadRequest))?;
         if kind.is_request() && (raw.head.children != 1 || id.is_none()) {
@@ -105,9 +98,9 @@ impl Stanza {
         }
         let address = |name: &str| match raw.attribute(name) {
             None => Ok(None),
-            Some(text) => Jid::parse(&text)
-                .map(Some)
-                .map_err(|_| fault(StanzaCondition::JidMalformed)),
+            Some(text) => {
+                Jid::parse(&text).map(Some).map_err(|_| fault(StanzaCondition::JidMalformed))
+            }
         };
         let child = match kind {
             Kind::Iq(_) => raw.child(default_ns),
@@ -117,15 +110,10 @@ impl Stanza {
             kind,
             to: address("to")?,
             from: address("from")?,
-            lang: raw
-                .attribute("xml:lang")
-                .map(|lang| lang.into_owned().into_boxed_str()),
+            lang: raw.attribute("xml:lang").map(|lang| lang.into_owned().into_boxed_str()),
             extra: extra(raw),
             payload: raw.content(),
-            child: child.map(|(name, ns)| ChildName {
-                name: name.into(),
-                ns: ns.as_ref().into(),
-            }),
+            child: child.map(|(name, ns)| ChildName { name: name.into(), ns: ns.as_ref().into() }),
             id,
         })
     }
@@ -136,10 +124,7 @@ impl Stanza {
     /// [`XmlError::NotWellFormed`] for anything else.
     pub fn parse_bytes(bytes: Bytes) -> Result<Self, XmlError> {
         // Our own heads may have grown over a client's limits by `from`.
-        let limits = Limits {
-            stanza_bytes_max: usize::MAX,
-            ..Limits::client()
-        };
+        let limits = Limits { stanza_bytes_max: usize::MAX, ..Limits::client() };
         let mut framer = Framer::inside(limits);
         let mut buffer = BytesMut::from(bytes);
         match framer.next(&mut buffer)? {
@@ -193,9 +178,7 @@ impl Stanza {
 
     /// The result of a request; `None` for what asks nothing.
     pub fn result(&self, payload: Bytes) -> Option<Self> {
-        self.kind
-            .is_request()
-            .then(|| self.answer(Kind::Iq(IqType::Result), payload))
+        self.kind.is_request().then(|| self.answer(Kind::Iq(IqType::Result), payload))
     }
 
     fn answer(&self, kind: Kind, payload: Bytes) -> Self {
@@ -321,14 +304,8 @@ mod tests {
     #[test]
     fn what_is_no_stanza_is_said_to_be_none() {
         assert_eq!(read("<foo/>"), Err(ReadError::NotAStanza));
-        assert_eq!(
-            read("<message xmlns='jabber:server'/>"),
-            Err(ReadError::WrongNamespace)
-        );
-        assert_eq!(
-            read("<c:message xmlns:c='jabber:client'/>"),
-            Err(ReadError::WrongNamespace)
-        );
+        assert_eq!(read("<message xmlns='jabber:server'/>"), Err(ReadError::WrongNamespace));
+        assert_eq!(read("<c:message xmlns:c='jabber:client'/>"), Err(ReadError::WrongNamespace));
         assert_eq!(
             read("<message xmlns='jabber:client&#x20;iq'/>"),
             Err(ReadError::WrongNamespace)
@@ -339,18 +316,9 @@ mod tests {
     fn an_answer_turns_the_addresses_round_and_is_never_answered() {
         let ask = "<iq from='a@b/c' to='b' id='7' type='get'><q xmlns='u'/></iq>";
         let asked = read(ask).expect("a request");
-        assert_eq!(
-            asked.child,
-            Some(ChildName {
-                name: "q".into(),
-                ns: "u".into()
-            })
-        );
+        assert_eq!(asked.child, Some(ChildName { name: "q".into(), ns: "u".into() }));
         let result = asked.result(Bytes::new()).expect("a request has a result");
-        assert_eq!(
-            result.write(),
-            "<iq from='b' to='a@b/c' id='7' type='result'/>"
-        );
+        assert_eq!(result.write(), "<iq from='b' to='a@b/c' id='7' type='result'/>");
         let error = StanzaError::from(StanzaCondition::Conflict).with_type(ErrorType::Wait);
         let error = asked.error(error).expect("a request can fail");
         assert!(error.write().starts_with(
@@ -364,14 +332,10 @@ mod tests {
     #[test]
     fn a_fault_is_answered_under_its_id_unless_it_was_an_answer() {
         let to = Jid::parse("a@b/c").expect("an address");
-        let Err(ReadError::Bad(fault)) = read("<iq type='get' id='&lt;1'/>") else {
-            panic!()
-        };
+        let Err(ReadError::Bad(fault)) = read("<iq type='get' id='&lt;1'/>") else { panic!() };
         let said = fault.answer(&to).expect("a request is answered");
         assert!(said.starts_with(b"<iq to='a@b/c' id='&lt;1' type='error'><error type='modify'>"));
-        let Err(ReadError::Bad(fault)) = read("<iq type='error' to='@'/>") else {
-            panic!()
-        };
+        let Err(ReadError::Bad(fault)) = read("<iq type='error' to='@'/>") else { panic!() };
         assert_eq!(fault.answer(&to), None);
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::stream::negotiation::messages;
 use crate::stream::negotiation::states::{Cx, ExpectHeader, State, Step, end};
-use crate::stream::negotiation::{Account, Channel, Output};
+use crate::stream::negotiation::{Account, Channel, Output, Settings};
 use crate::stream::sasl;
 use crate::stream::sasl::credentials::Credentials;
 use crate::stream::sasl::failure::Failure;
-use crate::stream::sasl::mechanism::{self, Mechanism};
+use crate::stream::sasl::mechanism::Mechanism;
 use crate::stream::sasl::plain::Plain;
 use crate::stream::sasl::scram::{Bindings, Challenged, First};
 use crate::xml::head::Raw;
@@ -89,18 +89,17 @@ impl ExpectAuth {
     }
 
     fn auth(self, raw: &Raw, cx: &mut Cx<'_>) -> Step {
-        let channel = match self.channel {
-            Channel::Plain => mechanism::Channel::Plain,
-            Channel::Tls(_) => mechanism::Channel::Tls,
-        };
+        let is_offered = |one| cx.settings.offered(&self.channel).any(|offered| offered == one);
         let name = raw.attribute("mechanism").unwrap_or_default();
         let mechanism = match Mechanism::find(&name) {
             None => return self.failed(Failure::InvalidMechanism, cx),
             Some(_) if self.must_secure(cx) => {
                 return self.failed(Failure::EncryptionRequired, cx);
             }
-            Some(mechanism) if mechanism.fits(channel) => mechanism,
-            Some(Mechanism::Plain) => return self.failed(Failure::EncryptionRequired, cx),
+            Some(mechanism) if is_offered(mechanism) => mechanism,
+            Some(Mechanism::Plain) if matches!(self.channel, Channel::Plain) => {
+                return self.failed(Failure::EncryptionRequired, cx);
+            }
             Some(_) => return self.failed(Failure::InvalidMechanism, cx),
         };
         match message(raw) {
@@ -109,10 +108,7 @@ impl ExpectAuth {
             Ok(None) => {
                 cx.send(messages::challenge(b""));
                 let exchange = Exchange::ExpectFirst(mechanism);
-                Ok(State::Authenticating(Authenticating {
-                    stream: self,
-                    exchange,
-                }))
+                Ok(State::Authenticating(Authenticating { stream: self, exchange }))
             }
         }
     }
@@ -133,10 +129,7 @@ impl ExpectAuth {
         match read {
             Err(failure) => self.failed(failure, cx),
             Ok((account, exchange)) => {
-                let state = Authenticating {
-                    stream: self,
-                    exchange,
-                };
+                let state = Authenticating { stream: self, exchange };
                 match account {
                     Some(account) => {
                         cx.out.push(Output::LookUp(account));
@@ -158,11 +151,7 @@ impl ExpectAuth {
                 return Err(Failure::InvalidAuthzid);
             }
         }
-        Ok(Claim {
-            account,
-            name: name.to_owned(),
-            is_disabled: false,
-        })
+        Ok(Claim { account, name: name.to_owned(), is_disabled: false })
     }
 
     fn must_secure(&self, cx: &Cx<'_>) -> bool {
@@ -204,10 +193,7 @@ impl ExpectAuth {
         }
         cx.send(messages::success(message));
         cx.out.push(Output::Restart);
-        Ok(State::ExpectHeader(ExpectHeader::authenticated(
-            self.channel,
-            account,
-        )))
+        Ok(State::ExpectHeader(ExpectHeader::authenticated(self.channel, account)))
     }
 }
 
@@ -246,7 +232,7 @@ impl Authenticating {
         let Self { stream, exchange } = self;
         let credentials = |claim: &Claim, cx: &Cx<'_>| match account {
             Account::Known(credentials) => Ok(credentials),
-            Account::Unknown => Ok(Credentials::made_up(&claim.name, &cx.settings.secret)),
+            Account::Unknown => Ok(made_up(claim, cx.settings)),
             Account::Unavailable => Err(Failure::TemporaryAuthFailure),
         };
         match exchange {
@@ -284,6 +270,13 @@ impl Authenticating {
             _ => self.stream.failed(Failure::NotAuthorized, cx),
         }
     }
+}
+
+/// What an account that does not exist seems to have; all spellings of its
+/// name are one.
+fn made_up(claim: &Claim, settings: &Settings) -> Credentials {
+    let name = claim.account.as_ref().map_or(claim.name.as_str(), BareJid::as_str);
+    Credentials::made_up(name, &settings.secret, settings.iterations)
 }
 
 /// The decoded message in `<auth/>` or `<response/>`.

@@ -41,28 +41,17 @@ pub fn check(header: &Header, settings: &Settings) -> Result<Opening, StreamErro
     if !header.version.as_deref().is_some_and(is_version_1) {
         return Err(StreamCondition::UnsupportedVersion.into());
     }
-    if header
-        .lang
-        .as_ref()
-        .is_some_and(|lang| lang.len() > LANG_MAX)
-    {
+    if header.lang.as_ref().is_some_and(|lang| lang.len() > LANG_MAX) {
         return Err(StreamCondition::InvalidXml.into());
     }
-    let to = header
-        .to
-        .as_deref()
-        .ok_or(StreamCondition::ImproperAddressing)?;
+    let to = header.to.as_deref().ok_or(StreamCondition::ImproperAddressing)?;
     let domain = settings.find(to).ok_or(StreamCondition::HostUnknown)?;
     let from = match &header.from {
         None => None,
         Some(from) => Some(BareJid::parse(from).map_err(|_| StreamCondition::InvalidFrom)?),
     };
     let lang = header.lang.clone().filter(|lang| !lang.is_empty());
-    Ok(Opening {
-        domain: domain.clone(),
-        from,
-        lang,
-    })
+    Ok(Opening { domain: domain.clone(), from, lang })
 }
 
 /// `1.0` and above; numbers are compared as numbers (RFC 6120 §4.7.5).
@@ -88,9 +77,7 @@ mod tests {
         for good in ["1.0", "1.10", "01.0", "99.0", "99999999999999999999.0"] {
             assert!(is_version_1(good), "{good}");
         }
-        for bad in [
-            "", "1", "0.9", "00.9", "1.", ".0", "1.0.0", "-1.0", "one.0", "1.x",
-        ] {
+        for bad in ["", "1", "0.9", "00.9", "1.", ".0", "1.0.0", "-1.0", "one.0", "1.x"] {
             assert!(!is_version_1(bad), "{bad}");
         }
     }

@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use rand::RngCore;
 
-use crate::stream::negotiation::Channel;
+use crate::stream::negotiation::{Channel, Settings};
 use crate::stream::sasl::failure::Failure;
-use crate::stream::sasl::mechanism::{self, Mechanism};
-use crate::stream::sasl::scram::Bindings;
+use crate::stream::sasl::mechanism::Mechanism;
 use crate::stream::sasl::{self};
 use crate::xml::escape::escape_attribute;
 use crate::xmpp::jid::FullJid;
@@ -38,16 +37,13 @@ pub fn token(random: &mut dyn RngCore) -> String {
 }
 
 /// What can be done before authentication.
-pub fn first_features(channel: &Channel, require_tls: bool) -> Bytes {
+pub fn first_features(channel: &Channel, settings: &Settings) -> Bytes {
     let content = match channel {
-        Channel::Plain if require_tls => format!("<starttls xmlns='{TLS}'><required/></starttls>"),
-        Channel::Plain => {
-            format!(
-                "<starttls xmlns='{TLS}'/>{}",
-                mechanisms(mechanism::Channel::Plain, None)
-            )
+        Channel::Plain if settings.require_tls => {
+            format!("<starttls xmlns='{TLS}'><required/></starttls>")
         }
-        Channel::Tls(bindings) => mechanisms(mechanism::Channel::Tls, Some(bindings)),
+        Channel::Plain => format!("<starttls xmlns='{TLS}'/>{}", mechanisms(channel, settings)),
+        Channel::Tls(_) => mechanisms(channel, settings),
     };
     features(&content)
 }
@@ -64,18 +60,17 @@ fn features(content: &str) -> Bytes {
     format!("<stream:features>{content}</stream:features>").into()
 }
 
-fn mechanisms(channel: mechanism::Channel, bindings: Option<&Bindings>) -> String {
-    let names = Mechanism::offered(channel).map(|name| format!("<mechanism>{name}</mechanism>"));
-    let mechanisms = format!(
-        "<mechanisms xmlns='{SASL}'>{}</mechanisms>",
-        names.collect::<String>()
-    );
-    let Some(bindings) = bindings else {
+fn mechanisms(channel: &Channel, settings: &Settings) -> String {
+    let offered: Vec<Mechanism> = settings.offered(channel).collect();
+    let names = offered.iter().map(|one| format!("<mechanism>{}</mechanism>", one.name()));
+    let mechanisms =
+        format!("<mechanisms xmlns='{SASL}'>{}</mechanisms>", names.collect::<String>());
+    let Channel::Tls(bindings) = channel else { return mechanisms };
+    // XEP-0440 is for whoever may use them
+    if !offered.iter().any(|one| one.is_bound()) {
         return mechanisms;
-    };
-    let types = bindings
-        .names()
-        .map(|name| format!("<channel-binding type='{name}'/>"));
+    }
+    let types = bindings.names().map(|name| format!("<channel-binding type='{name}'/>"));
     let types: String = types.collect();
     format!(
         "{mechanisms}<sasl-channel-binding xmlns='{SASL_CHANNEL_BINDING}'>{types}</sasl-channel-binding>"
@@ -94,11 +89,7 @@ pub fn tls_failure() -> Bytes {
 
 /// A SASL challenge.
 pub fn challenge(message: &[u8]) -> Bytes {
-    let text = if message.is_empty() {
-        String::new()
-    } else {
-        sasl::encode(message)
-    };
+    let text = if message.is_empty() { String::new() } else { sasl::encode(message) };
     format!("<challenge xmlns='{SASL}'>{text}</challenge>").into()
 }
 
@@ -106,11 +97,9 @@ pub fn challenge(message: &[u8]) -> Bytes {
 pub fn success(message: Option<&str>) -> Bytes {
     match message {
         None => format!("<success xmlns='{SASL}'/>").into(),
-        Some(message) => format!(
-            "<success xmlns='{SASL}'>{}</success>",
-            sasl::encode(message.as_bytes())
-        )
-        .into(),
+        Some(message) => {
+            format!("<success xmlns='{SASL}'>{}</success>", sasl::encode(message.as_bytes())).into()
+        }
     }
 }
 

@@ -6,13 +6,13 @@ pub mod header;
 pub mod messages;
 pub mod states;
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use bytes::Bytes;
 use rand::RngCore;
 
-use crate::stream::sasl::credentials::Credentials;
+use crate::stream::sasl::credentials::{Credentials, Iterations};
+use crate::stream::sasl::mechanism::{self, Mechanism};
 use crate::stream::sasl::plain::PlainCheck;
 use crate::stream::sasl::scram::Bindings;
 use crate::xml::head::{Header, Raw};
@@ -26,8 +26,13 @@ pub struct Settings {
     pub domains: Vec<Domain>,
     /// Whether TLS must come before everything else.
     pub require_tls: bool,
-    /// Failed attempts to authenticate; one more ends the stream.
+    /// Which mechanisms may be offered, in our order whatever theirs is.
+    pub mechanisms: Vec<Mechanism>,
+    /// Exchanges of SASL that a stream may begin in vain; the last of them
+    /// ends it. RFC 6120 §6.4.5 wants 2 to 5 retries.
     pub attempts_max: u32,
+    /// What accounts that do not exist seem to have: that of new passwords.
+    pub iterations: Iterations,
     /// Makes up what accounts that do not exist seem to have; the same on all
     /// nodes.
     pub secret: [u8; 32],
@@ -110,7 +115,30 @@ pub struct Negotiation {
     state: states::State,
 }
 
+impl Channel {
+    fn kind(&self) -> mechanism::Channel {
+        match self {
+            Self::Plain => mechanism::Channel::Plain,
+            Self::Tls(bindings) if bindings.names().next().is_none() => mechanism::Channel::Tls,
+            Self::Tls(_) => mechanism::Channel::Bindable,
+        }
+    }
+}
+
 impl Settings {
+    /// The defaults: TLS first, all mechanisms, five attempts.
+    pub fn new(domains: Vec<Domain>, secret: [u8; 32]) -> Self {
+        Self {
+            domains,
+            require_tls: true,
+            mechanisms: Mechanism::ALL.to_vec(),
+            attempts_max: 5,
+            iterations: Iterations::default(),
+            secret,
+            features: Bytes::new(),
+        }
+    }
+
     /// The domain of ours that `text` names.
     pub fn find(&self, text: &str) -> Option<&Domain> {
         let asked = Domain::parse(text).ok()?;
@@ -122,9 +150,11 @@ impl Settings {
         self.domains.first().map_or("", Domain::as_str)
     }
 
-    /// All domains, for a quick look.
-    pub fn domain_set(&self) -> BTreeSet<&str> {
-        self.domains.iter().map(Domain::as_str).collect()
+    /// What is offered on such a channel, the best first.
+    pub(super) fn offered(&self, channel: &Channel) -> impl Iterator<Item = Mechanism> {
+        let channel = channel.kind();
+        let all = Mechanism::ALL.into_iter();
+        all.filter(move |one| self.mechanisms.contains(one) && one.fits(channel))
     }
 }
 
@@ -139,11 +169,7 @@ impl Negotiation {
     /// unpredictable. All of `out` is carried out before the next step.
     pub fn handle(&mut self, input: Input<'_>, random: &mut dyn RngCore, out: &mut Vec<Output>) {
         let state = std::mem::replace(&mut self.state, states::State::Over);
-        let mut cx = states::Cx {
-            settings: &self.settings,
-            random,
-            out,
-        };
+        let mut cx = states::Cx { settings: &self.settings, random, out };
         self.state = match state.handle(input, &mut cx) {
             Ok(next) => next,
             Err(end) => {
@@ -160,24 +186,13 @@ impl Negotiation {
     pub fn fail(&mut self, error: StreamError, random: &mut dyn RngCore) -> Bytes {
         let state = std::mem::replace(&mut self.state, states::State::Over);
         let mut out = Vec::new();
-        let mut cx = states::Cx {
-            settings: &self.settings,
-            random,
-            out: &mut out,
-        };
-        states::End {
-            has_header: state.has_header(),
-            error,
-        }
-        .into_words(&mut cx)
-        .0
+        let mut cx = states::Cx { settings: &self.settings, random, out: &mut out };
+        states::End { has_header: state.has_header(), error }.into_words(&mut cx).0
     }
 }
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("domains", &self.domains)
-            .finish_non_exhaustive()
+        f.debug_struct("Settings").field("domains", &self.domains).finish_non_exhaustive()
     }
 }

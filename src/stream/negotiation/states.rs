@@ -87,10 +87,7 @@ impl Cx<'_> {
 
 /// The end of a stream whose header was sent.
 pub fn end(error: impl Into<StreamError>) -> End {
-    End {
-        has_header: true,
-        error: error.into(),
-    }
+    End { has_header: true, error: error.into() }
 }
 
 impl End {
@@ -131,10 +128,7 @@ impl State {
             // The driver answers what it was asked and nothing else.
             (state, _) => {
                 let error = StreamCondition::InternalServerError.into();
-                Err(End {
-                    has_header: state.has_header(),
-                    error,
-                })
+                Err(End { has_header: state.has_header(), error })
             }
         }
     }
@@ -148,25 +142,17 @@ impl State {
 impl ExpectHeader {
     /// On a fresh connection.
     pub(super) fn first(channel: Channel) -> Self {
-        Self {
-            channel,
-            known: Known::Nothing,
-        }
+        Self { channel, known: Known::Nothing }
     }
 
     /// After authentication.
     pub(super) fn authenticated(channel: Channel, account: BareJid) -> Self {
-        Self {
-            channel,
-            known: Known::Account(account),
-        }
+        Self { channel, known: Known::Account(account) }
     }
 
     fn opened(self, header: &Header, cx: &mut Cx<'_>) -> Step {
-        let opening = header::check(header, cx.settings).map_err(|error| End {
-            has_header: false,
-            error,
-        })?;
+        let opening =
+            header::check(header, cx.settings).map_err(|error| End { has_header: false, error })?;
         let to = opening.from.as_ref().map(BareJid::as_str);
         let ours = messages::header(opening.domain.as_str(), to, cx.random);
         cx.send(ours);
@@ -181,11 +167,7 @@ impl ExpectHeader {
                 }
                 let others = String::from_utf8_lossy(&cx.settings.features).into_owned();
                 cx.send(messages::second_features(&others));
-                Ok(State::ExpectBind(ExpectBind {
-                    account,
-                    lang: opening.lang,
-                    attempts: 0,
-                }))
+                Ok(State::ExpectBind(ExpectBind { account, lang: opening.lang, attempts: 0 }))
             }
             // Whoever proved something to one domain has proved it to that
             // one only.
@@ -195,7 +177,7 @@ impl ExpectHeader {
 }
 
 fn offer(channel: Channel, opening: Opening, cx: &mut Cx<'_>) -> State {
-    cx.send(messages::first_features(&channel, cx.settings.require_tls));
+    cx.send(messages::first_features(&channel, cx.settings));
     State::ExpectAuth(ExpectAuth {
         channel,
         domain: opening.domain,
@@ -209,8 +191,7 @@ impl ExpectBind {
         let asked = match Stanza::read(raw, CLIENT) {
             Ok(stanza) => stanza,
             Err(ReadError::Bad(fault)) => {
-                cx.out
-                    .extend(fault.answer(&self.account.clone().into()).map(Output::Send));
+                cx.out.extend(fault.answer(&self.account.clone().into()).map(Output::Send));
                 return Ok(State::ExpectBind(self));
             }
             Err(_) => return Err(end(not_a_stanza(raw))),
@@ -220,9 +201,7 @@ impl ExpectBind {
             Kind::Iq(IqType::Set) if is_bind => {
                 let wanted = Element::parse(&asked.payload, CLIENT).ok();
                 let wanted = wanted.as_ref().and_then(|bind| bind.find("resource", BIND));
-                let wanted = wanted
-                    .map(Element::own_text)
-                    .filter(|text| !text.is_empty());
+                let wanted = wanted.map(Element::own_text).filter(|text| !text.is_empty());
                 cx.out.push(Output::Bind(self.account.clone(), wanted));
                 Ok(State::Binding(self, asked))
             }
@@ -243,14 +222,9 @@ impl ExpectBind {
         match bound {
             Ok(jid) => {
                 cx.out.extend(
-                    asked
-                        .result(messages::bound(&jid))
-                        .map(|done| Output::Send(done.write())),
+                    asked.result(messages::bound(&jid)).map(|done| Output::Send(done.write())),
                 );
-                cx.out.push(Output::Established(Established {
-                    jid,
-                    lang: self.lang,
-                }));
+                cx.out.push(Output::Established(Established { jid, lang: self.lang }));
                 Ok(State::Over)
             }
             Err(error) => self.refuse(asked, error, cx),
@@ -259,8 +233,7 @@ impl ExpectBind {
 
     fn refuse(mut self, asked: &Stanza, error: StanzaError, cx: &mut Cx<'_>) -> Step {
         self.attempts += 1;
-        cx.out
-            .extend(asked.error(error).map(|error| Output::Send(error.write())));
+        cx.out.extend(asked.error(error).map(|error| Output::Send(error.write())));
         if self.attempts >= BIND_ATTEMPTS_MAX {
             return Err(end(StreamCondition::PolicyViolation));
         }

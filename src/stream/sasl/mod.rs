@@ -26,18 +26,11 @@ pub fn decode(text: &str) -> Result<Option<Vec<u8>>, Failure> {
         "" => Ok(None),
         "=" => Ok(Some(Vec::new())),
         _ if text.len() > MESSAGE_BYTES_MAX * 4 / 3 => Err(Failure::MalformedRequest),
-        _ => STANDARD
-            .decode(text)
-            .map(Some)
-            .map_err(|_| Failure::IncorrectEncoding),
+        _ => STANDARD.decode(text).map(Some).map_err(|_| Failure::IncorrectEncoding),
     }
 }
 
 /// The text of a message on the wire.
 pub fn encode(message: &[u8]) -> String {
-    if message.is_empty() {
-        "=".to_owned()
-    } else {
-        STANDARD.encode(message)
-    }
+    if message.is_empty() { "=".to_owned() } else { STANDARD.encode(message) }
 }

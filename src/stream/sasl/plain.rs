@@ -46,10 +46,7 @@ impl Plain {
 
     /// The check against what is kept of the account's password.
     pub fn check(self, credentials: Credentials) -> PlainCheck {
-        PlainCheck {
-            credentials,
-            password: self.password,
-        }
+        PlainCheck { credentials, password: self.password }
     }
 }
 

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
-use crate::stream::sasl::credentials::Credentials;
+use crate::stream::sasl::credentials::{Credentials, Keys};
 use crate::stream::sasl::failure::Failure;
 use crate::stream::sasl::hash::Hash;
 
@@ -41,8 +41,7 @@ pub struct Challenged {
     /// signed.
     exchange: String,
     nonce: String,
-    stored_key: Vec<u8>,
-    server_key: Vec<u8>,
+    keys: Keys,
 }
 
 impl Bindings {
@@ -102,7 +101,8 @@ impl First {
         let mut fields = bare.split(',');
         let name = field(fields.next(), "n=").ok_or(Failure::MalformedRequest)?;
         let nonce = field(fields.next(), "r=").ok_or(Failure::MalformedRequest)?;
-        if nonce.is_empty() || !nonce.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let is_printable = nonce.bytes().all(|byte| byte.is_ascii_graphic());
+        if nonce.is_empty() || !is_printable || fields.any(is_mandatory_extension) {
             return Err(Failure::MalformedRequest);
         }
         Ok(Self {
@@ -124,19 +124,16 @@ impl First {
         credentials: &Credentials,
         our_nonce: &str,
     ) -> Result<(Challenged, String), Failure> {
-        let keys = credentials
-            .keys(self.hash)
-            .ok_or(Failure::TemporaryAuthFailure)?;
+        let keys = credentials.keys(self.hash).ok_or(Failure::TemporaryAuthFailure)?;
         let nonce = format!("{}{our_nonce}", self.nonce);
         let salt = STANDARD.encode(&keys.salt);
-        let challenge = format!("r={nonce},s={salt},i={}", keys.iterations);
+        let challenge = format!("r={nonce},s={salt},i={}", keys.iterations.get());
         let challenged = Challenged {
             hash: self.hash,
             bound: self.bound,
             exchange: format!("{},{challenge}", self.bare),
             nonce,
-            stored_key: keys.stored_key.clone(),
-            server_key: keys.server_key.clone(),
+            keys: keys.clone(),
         };
         Ok((challenged, challenge))
     }
@@ -154,31 +151,32 @@ impl Challenged {
         let mut fields = without_proof.split(',');
         let bound = field(fields.next(), "c=").ok_or(Failure::MalformedRequest)?;
         let nonce = field(fields.next(), "r=").ok_or(Failure::MalformedRequest)?;
-        if fields.any(|field| field.starts_with("m=")) {
+        if fields.any(is_mandatory_extension) {
             return Err(Failure::MalformedRequest);
         }
-        let bound = STANDARD
-            .decode(bound)
-            .map_err(|_| Failure::MalformedRequest)?;
-        let proof = STANDARD
-            .decode(proof)
-            .map_err(|_| Failure::MalformedRequest)?;
+        let bound = STANDARD.decode(bound).map_err(|_| Failure::MalformedRequest)?;
+        let proof = STANDARD.decode(proof).map_err(|_| Failure::MalformedRequest)?;
         let signed = format!("{},{without_proof}", self.exchange);
-        let signature = self.hash.hmac(&self.stored_key, signed.as_bytes());
+        let signature = self.hash.hmac(&self.keys.stored_key, signed.as_bytes());
         let client_key: Vec<u8> = signature.iter().zip(&proof).map(|(a, b)| a ^ b).collect();
-        let is_right = self.hash.of(&client_key).ct_eq(&self.stored_key)
+        let is_right = self.hash.of(&client_key).ct_eq(&self.keys.stored_key)
             & bound.ct_eq(&self.bound)
             & nonce.as_bytes().ct_eq(self.nonce.as_bytes());
         if !bool::from(is_right) || proof.len() != self.hash.length() {
             return Err(Failure::NotAuthorized);
         }
-        let ours = self.hash.hmac(&self.server_key, signed.as_bytes());
+        let ours = self.hash.hmac(&self.keys.server_key, signed.as_bytes());
         Ok(format!("v={}", STANDARD.encode(ours)))
     }
 }
 
 fn field<'a>(field: Option<&'a str>, name: &str) -> Option<&'a str> {
     field.and_then(|field| field.strip_prefix(name))
+}
+
+/// We know none, so any of them fails (RFC 5802 §5.1, `m`).
+fn is_mandatory_extension(field: &str) -> bool {
+    field.starts_with("m=")
 }
 
 /// `=2C` is a comma and `=3D` an equals sign; no other `=` may be there.
@@ -194,11 +192,7 @@ fn decode_name(text: &str) -> Result<String, Failure> {
         name.push(c);
         name.push_str(rest);
     }
-    if name.contains('\0') {
-        Err(Failure::MalformedRequest)
-    } else {
-        Ok(name)
-    }
+    if name.contains('\0') { Err(Failure::MalformedRequest) } else { Ok(name) }
 }
 
 impl fmt::Debug for Bindings {
@@ -209,23 +203,20 @@ impl fmt::Debug for Bindings {
 
 impl fmt::Debug for First {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("First")
-            .field("hash", &self.hash)
-            .finish_non_exhaustive()
+        f.debug_struct("First").field("hash", &self.hash).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Challenged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Challenged")
-            .field("hash", &self.hash)
-            .finish_non_exhaustive()
+        f.debug_struct("Challenged").field("hash", &self.hash).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::sasl::credentials::Iterations;
 
     /// The exchanges of RFC 5802 §5 and RFC 7677 §3.
     #[track_caller]
@@ -247,9 +238,9 @@ mod tests {
         let length = if hash == Hash::Sha1 { 12 } else { 16 };
         let keys = {
             let salted = hash.salted(b"pencil", &salt[..length], 4096);
-            crate::stream::sasl::credentials::Keys {
+            Keys {
                 salt: salt[..length].to_vec(),
-                iterations: 4096,
+                iterations: Iterations::try_from(4096).expect("allowed"),
                 stored_key: hash.of(&hash.hmac(&salted, b"Client Key")),
                 server_key: hash.hmac(&salted, b"Server Key"),
             }
@@ -287,10 +278,7 @@ mod tests {
     }
 
     fn bindings() -> Bindings {
-        Bindings {
-            exporter: Some(b"exported".to_vec()),
-            end_point: None,
-        }
+        Bindings { exporter: Some(b"exported".to_vec()), end_point: None }
     }
 
     #[track_caller]
@@ -303,20 +291,16 @@ mod tests {
         use Failure::{MalformedRequest as Malformed, NotAuthorized};
         assert_eq!(first("n,,n=user,r=abc", false), Ok("user".into()));
         assert_eq!(first("n,a=u@x,n=a=2Cb=3D,r=abc", false), Ok("a,b=".into()));
-        assert_eq!(
-            first("p=tls-exporter,,n=user,r=abc", true),
-            Ok("user".into())
-        );
+        assert_eq!(first("p=tls-exporter,,n=user,r=abc", true), Ok("user".into()));
         assert_eq!(first("p=tls-unique,,n=user,r=abc", true), Err(Malformed));
-        assert_eq!(
-            first("p=tls-server-end-point,,n=user,r=abc", true),
-            Err(Malformed)
-        );
+        assert_eq!(first("p=tls-server-end-point,,n=user,r=abc", true), Err(Malformed));
         assert_eq!(first("p=tls-exporter,,n=user,r=abc", false), Err(Malformed));
         assert_eq!(first("n,,n=user,r=abc", true), Err(Malformed));
         assert_eq!(first("y,,n=user,r=abc", true), Err(Malformed));
         assert_eq!(first("y,,n=user,r=abc", false), Err(NotAuthorized));
         assert_eq!(first("n,,m=ext,n=user,r=abc", false), Err(Malformed));
+        assert_eq!(first("n,,n=user,r=abc,m=ext", false), Err(Malformed));
+        assert_eq!(first("n,,n=user,r=abc,x=ext", false), Ok("user".into()));
         assert_eq!(first("n,,n=us=er,r=abc", false), Err(Malformed));
         assert_eq!(first("n,,n=user,r=", false), Err(Malformed));
         assert_eq!(first("n,x,n=user,r=abc", false), Err(Malformed));
@@ -328,7 +312,9 @@ mod tests {
     /// Plays the client, with one thing wrong.
     fn play(change: impl Fn(&str) -> String) -> Result<String, Failure> {
         let hash = Hash::Sha256;
-        let credentials = Credentials::of_password("pencil", [1; 16], 4096).expect("a password");
+        let fewest = Iterations::try_from(4096).expect("allowed");
+        let credentials =
+            Credentials::from_password("pencil", [1; 16], fewest).expect("a password");
         let bare = "n=user,r=abc";
         let first = format!("p=tls-exporter,,{bare}");
         let first = First::read(first.as_bytes(), hash, true, &bindings()).expect("first");
@@ -339,11 +325,7 @@ mod tests {
         let client_key = hash.hmac(&salted, b"Client Key");
         let signed = format!("{bare},{challenge},{without_proof}");
         let signature = hash.hmac(&hash.of(&client_key), signed.as_bytes());
-        let proof: Vec<u8> = signature
-            .iter()
-            .zip(&client_key)
-            .map(|(a, b)| a ^ b)
-            .collect();
+        let proof: Vec<u8> = signature.iter().zip(&client_key).map(|(a, b)| a ^ b).collect();
         challenged.finish(format!("{without_proof},p={}", STANDARD.encode(proof)).as_bytes())
     }
 
@@ -355,37 +337,19 @@ mod tests {
         assert_eq!(play(|_| format!("c={other},r=abcdef")), wrong);
         assert_eq!(play(|text| text.replace("abcdef", "abc")), wrong);
         assert_eq!(play(|text| text.replace("abcdef", "abcdefg")), wrong);
-        assert_eq!(
-            play(|text| format!("{text},m=ext")),
-            Err(Failure::MalformedRequest)
-        );
+        assert_eq!(play(|text| format!("{text},m=ext")), Err(Failure::MalformedRequest));
         assert!(play(|text| format!("{text},x=ignored")).is_ok());
     }
 
     #[test]
     fn a_proof_of_the_wrong_length_is_none() {
-        for proof in [
-            "",
-            "AA==",
-            &STANDARD.encode([0; 32]),
-            &STANDARD.encode([0; 64]),
-        ] {
-            let credentials = Credentials::made_up("user", b"secret");
-            let first = First::read(
-                b"n,,n=user,r=abc",
-                Hash::Sha256,
-                false,
-                &Bindings::default(),
-            );
-            let (challenged, _) = first
-                .expect("first")
-                .challenge(&credentials, "def")
-                .expect("sound");
+        for proof in ["", "AA==", &STANDARD.encode([0; 32]), &STANDARD.encode([0; 64])] {
+            let credentials = Credentials::made_up("user", b"secret", Iterations::default());
+            let first = First::read(b"n,,n=user,r=abc", Hash::Sha256, false, &Bindings::default());
+            let (challenged, _) =
+                first.expect("first").challenge(&credentials, "def").expect("sound");
             let last = format!("c=biws,r=abcdef,p={proof}");
-            assert_eq!(
-                challenged.finish(last.as_bytes()),
-                Err(Failure::NotAuthorized)
-            );
+            assert_eq!(challenged.finish(last.as_bytes()), Err(Failure::NotAuthorized));
         }
     }
 }

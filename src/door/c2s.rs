@@ -1,0 +1,126 @@
+//! The door for clients: what all its connections share.
+//!
+//! One connection's way to a session is in `entry`, its life afterwards in
+//! `client`.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+use tracing::{Instrument, debug, debug_span};
+
+use crate::door::config::Config;
+use crate::door::entry::{Entry, Port};
+use crate::drain::Drain;
+use crate::net::tls::Certificates;
+use crate::router::Router;
+use crate::session_manager::accounts::Accounts;
+use crate::session_manager::sessions::Sessions;
+use crate::stream::negotiation::Settings;
+use crate::xml::Limits;
+use crate::xmpp::error::{StreamCondition, StreamError};
+
+/// The name of the protocol inside TLS (XEP-0368 §4).
+const ALPN: &[u8] = b"xmpp-client";
+
+/// How long a closing stream may take to write its last words. A guess.
+pub(super) const FAREWELL_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// What every connection of this door shares.
+#[derive(Debug)]
+pub struct C2s {
+    pub(super) config: Config,
+    pub(super) negotiation: Arc<Settings>,
+    pub(super) certificates: Arc<Certificates>,
+    pub(super) accounts: Arc<Accounts>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) router: Arc<Router>,
+    /// TLS for a stream to each of our domains.
+    starttls: HashMap<String, Arc<ServerConfig>>,
+    direct: Arc<ServerConfig>,
+}
+
+/// The rooms below that the door needs.
+#[derive(Debug, Clone)]
+pub struct Rooms {
+    /// Who may log in.
+    pub accounts: Arc<Accounts>,
+    /// Where sessions are bound.
+    pub sessions: Arc<Sessions>,
+    /// Where stanzas go.
+    pub router: Arc<Router>,
+    /// What is shown in TLS.
+    pub certificates: Arc<Certificates>,
+}
+
+impl C2s {
+    /// A door that nobody knocks at yet.
+    ///
+    /// # Errors
+    /// Only if the crypto provider lacks TLS 1.2 or 1.3.
+    pub fn new(
+        config: Config,
+        negotiation: Settings,
+        rooms: Rooms,
+    ) -> Result<Self, rustls::Error> {
+        let Rooms { accounts, sessions, router, certificates } = rooms;
+        let mut starttls = HashMap::new();
+        for domain in &negotiation.domains {
+            let name = domain.as_str();
+            starttls.insert(name.to_owned(), certificates.config(Some(name), &[])?);
+        }
+        let direct = certificates.config(None, &[ALPN])?;
+        let negotiation = Arc::new(negotiation);
+        Ok(Self { config, negotiation, certificates, accounts, sessions, router, starttls, direct })
+    }
+
+    /// Serves one accepted connection to its end.
+    pub async fn serve(
+        self: Arc<Self>,
+        tcp: TcpStream,
+        address: SocketAddr,
+        port: Port,
+        drain: Drain,
+    ) {
+        let span = debug_span!("c2s", %address);
+        async {
+            match Entry::new(&self, address, port).pass(tcp, drain.clone()).await {
+                Some((client, connection)) => client.live(connection, drain).await,
+                None => debug!("no session"),
+            }
+        }
+        .instrument(span)
+        .await;
+    }
+
+    /// TLS for a stream to `domain`; for an unknown one whatever fits best.
+    pub(super) fn tls(&self, domain: Option<&str>) -> Arc<ServerConfig> {
+        let own = domain.and_then(|domain| self.starttls.get(domain));
+        Arc::clone(own.unwrap_or(&self.direct))
+    }
+
+    pub(super) fn limits_before(&self) -> Limits {
+        Limits {
+            stanza_bytes_max: self.config.unauthenticated_bytes_max.bytes(),
+            elements_max: Limits::unauthenticated().elements_max,
+            ..self.limits_after()
+        }
+    }
+
+    pub(super) fn limits_after(&self) -> Limits {
+        Limits {
+            stanza_bytes_max: self.config.stanza_bytes_max.bytes(),
+            depth_max: self.config.depth_max,
+            attributes_max: self.config.attributes_max,
+            ..Limits::client()
+        }
+    }
+
+    /// What a client hears when this node stops.
+    pub(super) fn shutdown() -> StreamError {
+        StreamError::new(StreamCondition::SystemShutdown, "this node stops; connect again")
+    }
+}

@@ -1,0 +1,208 @@
+//! The life of a bound session: its client's stanzas to the router, the
+//! outbox to its client.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use crate::door::c2s::{C2s, FAREWELL_TIME_MAX};
+use crate::drain::Drain;
+use crate::net::connection::{Connection, Turn};
+use crate::net::outbox::Outbox;
+use crate::session_manager::session::{Held, Session};
+use crate::stream::negotiation::states::not_a_stanza;
+use crate::xml::element::Element;
+use crate::xml::framer::{Frame, Framer};
+use crate::xml::head::Raw;
+use crate::xmpp::error::{StanzaCondition, StreamCondition, StreamError};
+use crate::xmpp::jid::Jid;
+use crate::xmpp::kind::{Kind, PresenceType};
+use crate::xmpp::namespaces::{BIND, CLIENT, SESSION};
+use crate::xmpp::stanza::{ReadError, Stanza};
+
+/// A connection that is a session.
+pub struct Client<'a> {
+    /// The door that it came through.
+    pub door: &'a C2s,
+    /// The session, in the table.
+    pub session: Arc<Session>,
+    /// What waits for the client.
+    pub outbox: Arc<Outbox<Held>>,
+    /// Cuts the stream on.
+    pub framer: Framer,
+    /// The language of stanzas that name none.
+    pub lang: Option<String>,
+}
+
+/// Why nothing more is read.
+enum Over {
+    /// The client closed its stream: ours closes too.
+    Closed,
+    /// We end the stream with an error.
+    Failed(StreamError),
+    /// The last words are written already.
+    Written,
+    /// The socket is of no more use.
+    Lost(io::Error),
+}
+
+impl Client<'_> {
+    /// Serves the session to its end, and plans again what was not written.
+    pub async fn live(mut self, mut connection: Connection<Held>, mut drain: Drain) {
+        let over = self.listen(&mut connection, &mut drain).await;
+        // From here nothing is planned for this session any more.
+        self.door.sessions.release(&self.session);
+        match over {
+            Over::Written => {}
+            Over::Lost(error) => debug!(%error, "connection lost"),
+            Over::Closed => self.outbox.finish("</stream:stream>".into()),
+            Over::Failed(error) => {
+                debug!(%error, "stream ended by us");
+                self.outbox.finish(error.last_words());
+            }
+        }
+        // A client that does not read its last words misses them.
+        let _ = timeout(FAREWELL_TIME_MAX, connection.write_out(&self.outbox)).await;
+        let mut unwritten = connection.shutdown().await;
+        unwritten.extend(self.outbox.close());
+        self.door.router.unwritten(unwritten);
+    }
+
+    async fn listen(&mut self, connection: &mut Connection<Held>, drain: &mut Drain) -> Over {
+        // What came in one piece with the bind request.
+        if let Err(over) = self.stanzas(connection) {
+            return over;
+        }
+        loop {
+            let turn = tokio::select! {
+                () = drain.started() => return Over::Failed(C2s::shutdown()),
+                turn = connection.turn(&self.outbox) => turn,
+            };
+            match turn {
+                Ok(Turn::Read) => {
+                    if let Err(over) = self.stanzas(connection) {
+                        return over;
+                    }
+                }
+                Ok(Turn::Ended) => return Over::Closed,
+                Ok(Turn::Finished) => return Over::Written,
+                Err(error) => return Over::Lost(error),
+            }
+        }
+    }
+
+    /// Every whole stanza that was read.
+    fn stanzas(&mut self, connection: &mut Connection<Held>) -> Result<(), Over> {
+        loop {
+            match self.framer.next(&mut connection.buffer) {
+                Ok(None) => return Ok(()),
+                Ok(Some(Frame::Element(raw))) => self.stanza(&raw).map_err(Over::Failed)?,
+                Ok(Some(Frame::Close)) => return Err(Over::Closed),
+                Ok(Some(Frame::Open(_))) => {
+                    return Err(Over::Failed(StreamCondition::BadFormat.into()));
+                }
+                Err(error) => return Err(Over::Failed(super::broken(error))),
+            }
+        }
+    }
+
+    fn stanza(&self, raw: &Raw) -> Result<(), StreamError> {
+        let me = self.session.jid.as_jid();
+        let mut stanza = match Stanza::read(raw, CLIENT) {
+            Ok(stanza) => stanza,
+            Err(ReadError::Bad(fault)) => {
+                if let Some(answer) = fault.answer(me) {
+                    self.say(answer);
+                }
+                return Ok(());
+            }
+            Err(ReadError::NotAStanza | ReadError::WrongNamespace) => {
+                return Err(not_a_stanza(raw));
+            }
+        };
+        if stanza.from.as_ref().is_some_and(|from| !self.is_me(from)) {
+            return Err(StreamCondition::InvalidFrom.into());
+        }
+        // RFC 6120 §8.1.2.1: the full address, but for subscriptions.
+        stanza.from = Some(match stanza.kind.is_subscription() {
+            true => self.session.jid.bare().into(),
+            false => me.clone(),
+        });
+        if stanza.lang.is_none() {
+            stanza.lang = self.lang.as_deref().map(Into::into);
+        }
+        self.take(stanza);
+        Ok(())
+    }
+
+    fn take(&self, stanza: Stanza) {
+        match (stanza.kind, &stanza.to) {
+            (Kind::Presence(kind), None) => self.presence(kind, &stanza),
+            (kind, None) if kind.is_request() && self.formality(&stanza) => {}
+            _ => self.door.router.route(stanza),
+        }
+    }
+
+    /// The session's own presence (RFC 6121 §4.2, §4.4, §4.5).
+    fn presence(&self, kind: PresenceType, stanza: &Stanza) {
+        match kind {
+            PresenceType::Available => match priority(stanza) {
+                Some(priority) => {
+                    self.door.sessions.set_priority(&self.session, Some(priority));
+                }
+                None => self.refuse(stanza, StanzaCondition::BadRequest),
+            },
+            PresenceType::Unavailable => self.door.sessions.set_priority(&self.session, None),
+            PresenceType::Error => {}
+            _ => self.refuse(stanza, StanzaCondition::BadRequest),
+        }
+    }
+
+    /// Requests of RFC 3921 clients, and a second bind.
+    fn formality(&self, stanza: &Stanza) -> bool {
+        match stanza.child.as_ref().map(|child| &*child.ns) {
+            Some(SESSION) => {
+                if let Some(result) = stanza.result(bytes::Bytes::new()) {
+                    self.say(result.write());
+                }
+                true
+            }
+            Some(BIND) => {
+                self.refuse(stanza, StanzaCondition::NotAllowed);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn refuse(&self, stanza: &Stanza, condition: StanzaCondition) {
+        if let Some(error) = stanza.error(condition.into()) {
+            self.say(error.write());
+        }
+    }
+
+    /// To this client and nobody else.
+    fn say(&self, bytes: bytes::Bytes) {
+        if self.outbox.push(bytes, None).is_err() {
+            warn!(session = self.session.number, "a client does not read our answers");
+        }
+    }
+
+    fn is_me(&self, from: &Jid) -> bool {
+        from == self.session.jid.as_jid() || *from == Jid::from(self.session.jid.bare())
+    }
+}
+
+/// The priority in a presence; 0 where it names none, nothing where it is not
+/// a number from -128 to 127 (RFC 6121 §4.7.2.3).
+fn priority(stanza: &Stanza) -> Option<i8> {
+    let children = Element::parse_all(&stanza.payload, CLIENT).ok()?;
+    let mut priorities = children.iter().filter(|child| child.is("priority", CLIENT));
+    match (priorities.next(), priorities.next()) {
+        (None, _) => Some(0),
+        (Some(priority), None) => priority.own_text().trim().parse().ok(),
+        (Some(_), Some(_)) => None,
+    }
+}

@@ -1,0 +1,46 @@
+//! The names of all metrics, each with what it counts.
+//!
+//! Who reads them is `admin::http`. Labels are closed sets, never an address.
+
+/// Gossip datagrams thrown away, by reason.
+pub const GOSSIP_REFUSED: &str = "jabiru_cluster_gossip_refused_total";
+/// Mesh connections that did not prove the cookie, or spoke another version.
+pub const MESH_REFUSED: &str = "jabiru_cluster_mesh_refused_total";
+/// Sessions of this node.
+pub const SESSIONS: &str = "jabiru_session_manager_sessions";
+/// Nodes that this one sees, itself included.
+pub const NODES: &str = "jabiru_cluster_nodes";
+/// Stanzas that clients of this node sent.
+pub const STANZAS_IN: &str = "jabiru_c2s_stanzas_in_total";
+/// Failed attempts to authenticate.
+pub const AUTHENTICATION_FAILED: &str = "jabiru_c2s_authentication_failed_total";
+
+const ABOUT: [(&str, &str); 6] = [
+    (GOSSIP_REFUSED, "Gossip datagrams thrown away, by reason."),
+    (MESH_REFUSED, "Mesh connections refused, by reason."),
+    (SESSIONS, "Sessions of this node."),
+    (NODES, "Nodes that this one sees, itself included."),
+    (STANZAS_IN, "Stanzas that clients of this node sent."),
+    (AUTHENTICATION_FAILED, "Failed attempts to authenticate."),
+];
+
+/// Counts one, under one of a closed set of reasons.
+pub fn count(name: &'static str, reason: &'static str) {
+    metrics::counter!(name, "reason" => reason).increment(1);
+}
+
+/// Sets a number that goes up and down.
+pub fn set(name: &'static str, value: usize) {
+    metrics::gauge!(name).set(u32::try_from(value).unwrap_or(u32::MAX));
+}
+
+/// Tells the exporter what each metric is.
+pub fn describe() {
+    for (name, about) in ABOUT {
+        if name.ends_with("_total") {
+            metrics::describe_counter!(name, about);
+        } else {
+            metrics::describe_gauge!(name, about);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What one node asks another to do with a stanza: a small head, then the
+//! stanza's bytes as they will be written.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::cluster::node::NodeId;
+use crate::session_manager::session::SessionNumber;
+
+/// A session anywhere in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seat {
+    /// The node its client is connected to.
+    pub owner: NodeId,
+    /// Its number there.
+    pub number: SessionNumber,
+}
+
+/// Seats of one stanza; mostly one.
+pub type Seats = SmallVec<[Seat; 1]>;
+
+/// What the receiving node shall do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// Write it to the receiver's own among these seats. All seats of the
+    /// stanza are named: whichever of them fails last plans again, so that
+    /// the stanza is neither lost nor planned twice.
+    Seats(Seats),
+    /// The receiver is the home of the stanza's addressee: look once more,
+    /// else keep it or answer for it.
+    Home,
+}
+
+/// The head of a parcel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    /// What to do.
+    pub target: Target,
+    /// How often it was sent from one node to another before. A stanza that
+    /// was sent on once is not sent on again.
+    pub hops: u8,
+}
+
+/// A parcel that cannot be read: a fault of ours, or of a version of ours.
+#[derive(Debug, thiserror::Error)]
+#[error("unreadable parcel")]
+pub struct Unreadable(#[source] postcard::Error);
+
+impl Label {
+    /// The label and the stanza in one piece.
+    pub fn pack(&self, stanza: &Bytes) -> Bytes {
+        let label = postcard::to_stdvec(self).expect("a label has only fields that postcard knows");
+        let mut parcel = BytesMut::with_capacity(label.len() + stanza.len());
+        parcel.put_slice(&label);
+        parcel.put_slice(stanza);
+        parcel.freeze()
+    }
+
+    /// The label, and the stanza's bytes without a copy.
+    ///
+    /// # Errors
+    /// [`Unreadable`] for bytes that do not start with a label.
+    pub fn unpack(parcel: &Bytes) -> Result<(Self, Bytes), Unreadable> {
+        let (label, rest) = postcard::take_from_bytes(parcel).map_err(Unreadable)?;
+        Ok((label, parcel.slice_ref(rest)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parcel_opens_as_it_was_packed() {
+        let owner = NodeId { generation: 1, random: 2 };
+        let seats = [Seat { owner, number: 7 }, Seat { owner, number: u64::MAX }];
+        let label = Label { target: Target::Seats(seats.into_iter().collect()), hops: 1 };
+        let stanza = Bytes::from_static(b"<message/>");
+        let opened = Label::unpack(&label.pack(&stanza)).expect("it was packed here");
+        assert_eq!(opened, (label, stanza));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        for length in 0..64 {
+            for byte in 0..=u8::MAX {
+                let _ = Label::unpack(&Bytes::from(vec![byte; length]));
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Service discovery (XEP-0030): what the host can do, and what it has.
+
+use std::collections::BTreeSet;
+
+use crate::extension::{About, Answer, Cx, Extension, Place};
+use crate::xml::element::Element;
+use crate::xmpp::error::StanzaCondition;
+use crate::xmpp::kind::{IqType, Kind};
+use crate::xmpp::namespaces::{CLIENT, DISCO_INFO, DISCO_ITEMS};
+use crate::xmpp::stanza::{ChildName, Stanza};
+
+/// The extension.
+#[derive(Debug)]
+pub struct Disco;
+
+impl Extension for Disco {
+    fn about(&self) -> About {
+        About {
+            specification: "XEP-0030: Service Discovery",
+            host_features: &[DISCO_INFO, DISCO_ITEMS],
+            account_features: &[DISCO_INFO, DISCO_ITEMS],
+        }
+    }
+
+    fn answer(&self, cx: &Cx<'_>, request: &Stanza, child: &ChildName) -> Option<Answer> {
+        if !matches!(&*child.ns, DISCO_INFO | DISCO_ITEMS) {
+            return None;
+        }
+        let is_query = request.kind == Kind::Iq(IqType::Get) && &*child.name == "query";
+        let query = Element::parse(&request.payload, CLIENT).ok().filter(|_| is_query);
+        let Some(query) = query else { return Some(Err(StanzaCondition::BadRequest.into())) };
+        // No extension has nodes of its own.
+        if query.attribute("node").is_some_and(|node| !node.is_empty()) {
+            return Some(Err(StanzaCondition::ItemNotFound.into()));
+        }
+        // An account tells itself to its own clients only.
+        let is_own = request.from.as_ref().map(|from| from.bare()) == request.to.as_ref().map(|to| to.bare());
+        if cx.place == Place::Account && !is_own {
+            return Some(Err(StanzaCondition::ServiceUnavailable.into()));
+        }
+        let answer = match &*child.ns {
+            DISCO_INFO => info(cx),
+            _ => Element::new("query", DISCO_ITEMS),
+        };
+        Some(Ok(answer.to_bytes(CLIENT)))
+    }
+}
+
+fn info(cx: &Cx<'_>) -> Element {
+    let (category, kind) = match cx.place {
+        Place::Host => ("server", "im"),
+        Place::Account => ("account", "registered"),
+    };
+    let identity = Element::new("identity", DISCO_INFO)
+        .attr("category", category)
+        .attr("type", kind)
+        .attr("name", "Jabiru");
+    let about = cx.extensions.iter().map(|extension| extension.about());
+    let features: BTreeSet<&str> = about
+        .flat_map(|about| match cx.place {
+            Place::Host => about.host_features,
+            Place::Account => about.account_features,
+        })
+        .copied()
+        .collect();
+    features.into_iter().fold(Element::new("query", DISCO_INFO).child(identity), |query, feature| {
+        query.child(Element::new("feature", DISCO_INFO).attr("var", feature))
+    })
+}
