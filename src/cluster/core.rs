@@ -4,242 +4,111 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::frame::Frame;
+use super::custody::Custody;
+use super::frame::{Frame, Heartbeat, Letter, Parcel, Pull};
 use super::members::Members;
+use super::membership::{Membership, Step};
 use super::moment::Moment;
-use super::node::{LinkId, Node, NodeId, NodeState, Peer};
-use super::rows::{RowChange, SoftRow};
+use super::news::{Input, Output, Reason};
+use super::node::{LinkId, Node, NodeId, Peer as Told};
+use super::peer::Path;
+use super::replicator::Replicator;
+use super::rows::RowChange;
 use super::settings::{Counts, Settings};
 use super::tables::Tables;
-
-/// Who began a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialed {
-    /// We did.
-    Ours,
-    /// The peer did.
-    Theirs,
-}
-
-/// How a try to connect failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// Its host answered that nobody listens there (`ECONNREFUSED`): the
-    /// process is gone.
-    Refused,
-    /// No answer in time, no route, or the handshake failed.
-    Unreachable,
-}
-
-/// News for the core.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Time has passed; at least every [`Settings::tick_interval`].
-    Tick,
-    /// The driver has no more news at hand: what was gathered goes out.
-    Flush,
-    /// All nodes that gossip believes alive now, without us. To be told at
-    /// every gossip interval, for the heartbeats count.
-    Gossip(Vec<Peer>),
-    /// A connection is there, and the cookie was proved both ways.
-    LinkUp {
-        /// Who is at the other end.
-        node: Node,
-        /// The connection.
-        link: LinkId,
-        /// Who began it.
-        dialed: Dialed,
-    },
-    /// A connection was closed or reset, or broke the rules of the wire.
-    LinkLost {
-        /// Which.
-        link: LinkId,
-    },
-    /// Some bytes of a frame that is not yet whole came in.
-    Heard {
-        /// On which connection.
-        link: LinkId,
-    },
-    /// A [`Output::Connect`] failed.
-    ConnectFailed {
-        /// To whom.
-        peer: NodeId,
-        /// How.
-        how: Failure,
-    },
-    /// A frame came in.
-    Frame {
-        /// On which connection.
-        link: LinkId,
-        /// The frame.
-        frame: Frame,
-    },
-    /// One of our own rows is new or changed. A number keeps its key for life.
-    Put {
-        /// The row's number, ours to choose.
-        number: u64,
-        /// The row.
-        row: SoftRow,
-    },
-    /// One of our own rows is gone.
-    Remove {
-        /// The row's number.
-        number: u64,
-    },
-    /// Deliver this, under custody.
-    Deliver {
-        /// To whom.
-        to: NodeId,
-        /// What.
-        body: Bytes,
-    },
-    /// Send this without custody.
-    Word {
-        /// To whom.
-        to: NodeId,
-        /// Which of the rooms above it is for.
-        channel: u8,
-        /// What.
-        body: Bytes,
-    },
-    /// We have taken that delivery over: acknowledge it.
-    Taken {
-        /// Whose.
-        from: NodeId,
-        /// Its number.
-        number: u64,
-    },
-    /// We are up to something else now.
-    State(NodeState),
-    /// We stop: say goodbye, and take nothing any more.
-    Leave,
-    /// The driver saw that our process stood still until now. (The core sees
-    /// it as well, by a late tick.)
-    Stalled,
-}
-
-/// Why a delivery came back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// The peer is gone; plan the delivery again. It was never sent.
-    Gone,
-    /// The peer is gone; plan the delivery again. It was sent, and the peer
-    /// may have taken it just before it went.
-    InDoubt,
-    /// Too much waits for this peer already.
-    Full,
-}
-
-/// A wish of the core. The driver carries out all of them, in order, before it
-/// calls again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Write this frame.
-    Send {
-        /// On this connection.
-        link: LinkId,
-        /// The frame.
-        frame: Frame,
-    },
-    /// Try to connect; answer with [`Input::LinkUp`] or
-    /// [`Input::ConnectFailed`].
-    Connect {
-        /// To whom.
-        peer: NodeId,
-    },
-    /// Close this connection, unwritten and unread bytes and all. Nothing
-    /// more is to be told of it.
-    Close {
-        /// Which.
-        link: LinkId,
-    },
-    /// A delivery for the rooms above; answer with [`Input::Taken`].
-    Delivery {
-        /// Whose.
-        from: NodeId,
-        /// Its number.
-        number: u64,
-        /// What.
-        body: Bytes,
-    },
-    /// A delivery could not be made.
-    Returned {
-        /// To whom.
-        to: NodeId,
-        /// What.
-        body: Bytes,
-        /// Why.
-        reason: Reason,
-    },
-    /// Something without custody for the rooms above.
-    Word {
-        /// Whose.
-        from: NodeId,
-        /// For which of them.
-        channel: u8,
-        /// What.
-        body: Bytes,
-    },
-    /// A word that found no path; it is lost.
-    Unsaid {
-        /// To whom.
-        to: NodeId,
-        /// Its channel.
-        channel: u8,
-        /// What.
-        body: Bytes,
-    },
-    /// The set of visible nodes, or what one of them is up to, has changed.
-    /// Rows of a node that is hidden or shown are not told one by one: ask
-    /// [`Tables`].
-    Members(Arc<Members>),
-    /// The merged table has changed.
-    Rows(Vec<RowChange>),
-    /// A later start of our own name was seen: we are its ghost. The driver
-    /// ends the process.
-    Ghost {
-        /// The one that is us now.
-        by: NodeId,
-    },
-}
 
 /// The cluster as one machine.
 #[derive(Debug)]
 pub struct Core {
-    me: Node,
-    settings: Settings,
-    tables: Arc<Tables>,
+    pub(super) me: NodeId,
+    pub(super) settings: Settings,
+    pub(super) membership: Membership,
+    pub(super) replicator: Replicator,
+    pub(super) custody: Custody,
+    pub(super) counts: Counts,
     members: Arc<Members>,
-    counts: Counts,
-    _seed: u64,
+    heartbeat_next: Moment,
+    digest_next: Moment,
+    /// Who was last told our digest.
+    digest_turn: NodeId,
+    /// We said goodbye.
+    left: bool,
 }
 
 impl Core {
     /// A core that knows nobody yet. `tables` is filled by this core alone;
     /// `seed` is drawn by chance and spreads the dials in time.
     pub fn new(me: Node, settings: Settings, tables: Arc<Tables>, seed: u64) -> Core {
-        let member = super::members::Member { node: me.clone(), state: NodeState::Joining };
+        let membership = Membership::new(me.clone(), settings.clone(), seed);
         Core {
-            me,
+            me: me.id,
+            members: Arc::new(membership.members()),
+            membership,
+            replicator: Replicator::new(me.id, tables, &settings),
             settings,
-            tables,
-            members: Arc::new(Members::new(member, [])),
+            custody: Custody::default(),
             counts: Counts::default(),
-            _seed: seed,
+            heartbeat_next: Moment::START,
+            digest_next: Moment::START,
+            digest_turn: NodeId::default(),
+            left: false,
         }
     }
 
     /// Takes one piece of news and pushes what is to be done about it. `now`
     /// must be read for this very call: how old a frame is hangs on it.
     pub fn handle(&mut self, now: Moment, input: Input, out: &mut Vec<Output>) {
-        let _ = (now, input, out, &self.settings, &self.tables);
+        if self.left {
+            return;
+        }
+        self.membership.breathe(now, &mut self.counts);
+        match input {
+            Input::Tick => self.tick(now, out),
+            Input::Flush => self.flush(now, out),
+            Input::Gossip(told) => self.gossip(now, &told, out),
+            Input::LinkUp { node, link, dialed } => {
+                self.membership.link_up(now, &node, link, dialed, &mut self.counts, out);
+                self.judge(now, out);
+            }
+            Input::LinkLost { link } => {
+                self.membership.lost(now, link);
+                self.judge(now, out);
+                self.membership.dial(now, out);
+            }
+            Input::Heard { link } => self.heard(now, link),
+            Input::ConnectFailed { peer, how } => {
+                self.membership.connect_failed(now, peer, how);
+                self.judge(now, out);
+            }
+            Input::Frame { link, frame } => self.frame(now, link, frame, out),
+            Input::Put { number, row } => {
+                tell_rows(self.replicator.put(number, row), out);
+            }
+            Input::Remove { number } => {
+                tell_rows(self.replicator.own.remove(number), out);
+            }
+            Input::Deliver { to, body } => self.deliver(now, to, body, out),
+            Input::Word { to, channel, body } => {
+                if let Err(Parcel::Word { channel, body }) =
+                    self.send(to, Parcel::Word { channel, body }, out)
+                {
+                    out.push(Output::Unsaid { to, channel, body });
+                }
+            }
+            Input::Taken { from, number } => self.custody.taken(from, number),
+            Input::State(state) => {
+                self.membership.state = state;
+                self.heartbeat_next = now;
+                self.tell_members(out);
+            }
+            Input::Leave => self.leave(now, out),
+            Input::Stalled => self.membership.stalled(now, &mut self.counts),
+        }
     }
 
     /// Who we are.
     pub fn me(&self) -> &Node {
-        &self.me
+        &self.membership.me
     }
 
     /// The nodes that are visible now.
@@ -250,5 +119,197 @@ impl Core {
     /// What was counted since the start.
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    fn tick(&mut self, now: Moment, out: &mut Vec<Output>) {
+        self.membership.end_silent(now, out);
+        self.judge(now, out);
+        self.membership.dial(now, out);
+        if now >= self.heartbeat_next {
+            self.heartbeat_next = now.after(self.settings.heartbeat_interval);
+            self.beat(now, out);
+        }
+        let pulls = self.replicator.tick(now);
+        self.pull(pulls, out);
+        for to in self.membership.reachable() {
+            let lossy = matches!(self.membership.path(to), Path::Relay { .. });
+            let again = self.custody.tick(now, to, lossy, &self.settings);
+            self.letters(to, again, out);
+        }
+        self.flush(now, out);
+        if now >= self.digest_next {
+            self.digest_next = now.after(self.settings.digest_interval);
+            self.digest(out);
+        }
+    }
+
+    /// What was gathered goes out: first rows, then letters, so that whoever
+    /// gets a letter knows the rows that its sender knew.
+    pub(super) fn flush(&mut self, now: Moment, out: &mut Vec<Output>) {
+        let reachable = self.membership.reachable();
+        for parcel in self.replicator.own.news() {
+            for to in &reachable {
+                let _ = self.send(*to, parcel.clone(), out);
+            }
+        }
+        for to in reachable {
+            let due = self.custody.due(now, to);
+            self.letters(to, due, out);
+        }
+        for (to, receipt) in self.custody.receipts() {
+            let _ = self.send(to, Parcel::Receipt(receipt), out);
+        }
+    }
+
+    fn gossip(&mut self, now: Moment, told: &[Told], out: &mut Vec<Output>) {
+        self.membership.gossip(now, told, &mut self.counts, out);
+        self.judge(now, out);
+        self.membership.dial(now, out);
+        // what a peer is up to may have come this way
+        self.tell_members(out);
+    }
+
+    pub(super) fn judge(&mut self, now: Moment, out: &mut Vec<Output>) {
+        let steps = self.membership.judge(now, out);
+        if steps.is_empty() {
+            return;
+        }
+        for step in steps {
+            match step {
+                Step::Show(id) => self.show(id, out),
+                Step::Hide(id) => self.hide(id, out),
+                Step::Path(id) => {
+                    let letter = self.custody.path_changed(now, id);
+                    self.letters(id, letter, out);
+                    let digest = self.replicator.digest();
+                    let _ = self.send(id, digest, out);
+                }
+                Step::Forget(id) => {
+                    self.replicator.forget(id);
+                    self.custody.forget(id);
+                }
+            }
+        }
+        self.tell_members(out);
+    }
+
+    fn show(&mut self, id: NodeId, out: &mut Vec<Output>) {
+        if !self.replicator.admit(id) {
+            self.counts.nodes_refused += 1;
+        }
+        self.replicator.set_visible(id, true);
+        if self.replicator.version_of(id) > 0 {
+            self.counts.shown_again += 1;
+        }
+        let _ = self.send(id, self.replicator.digest(), out);
+    }
+
+    fn hide(&mut self, id: NodeId, out: &mut Vec<Output>) {
+        self.counts.hidden += 1;
+        self.replicator.set_visible(id, false);
+        // whoever plans again must not find the node
+        self.tell_members(out);
+        for (body, reason) in self.custody.take_back(id) {
+            self.counts.returned += 1;
+            self.counts.returned_in_doubt += u64::from(reason == Reason::InDoubt);
+            out.push(Output::Returned { to: id, body, reason });
+        }
+    }
+
+    pub(super) fn tell_members(&mut self, out: &mut Vec<Output>) {
+        let members = self.membership.members();
+        if *self.members != members {
+            self.members = Arc::new(members);
+            out.push(Output::Members(self.members.clone()));
+        }
+    }
+
+    fn deliver(&mut self, now: Moment, to: NodeId, body: bytes::Bytes, out: &mut Vec<Output>) {
+        let refused = if self.membership.is_visible(to) {
+            let pushed = self.custody.push(now, to, body, &self.settings);
+            pushed.err().map(|body| (body, Reason::Full))
+        } else {
+            Some((body, Reason::Gone))
+        };
+        if let Some((body, reason)) = refused {
+            self.counts.returned += 1;
+            out.push(Output::Returned { to, body, reason });
+        }
+    }
+
+    fn beat(&mut self, now: Moment, out: &mut Vec<Output>) {
+        let (stamp, state) = (now.millis(), self.membership.state);
+        let version = self.replicator.own.told();
+        let frame = Frame::Heartbeat(Heartbeat { stamp, version, state });
+        for (link, _) in self.membership.links.open() {
+            out.push(Output::Send { link, frame: frame.clone() });
+        }
+    }
+
+    fn digest(&mut self, out: &mut Vec<Output>) {
+        let reachable = self.membership.reachable();
+        let after = reachable.iter().find(|id| **id > self.digest_turn);
+        let Some(to) = after.or(reachable.first()).copied() else { return };
+        self.digest_turn = to;
+        let digest = self.replicator.digest();
+        let _ = self.send(to, digest, out);
+    }
+
+    fn leave(&mut self, now: Moment, out: &mut Vec<Output>) {
+        self.flush(now, out);
+        for (link, _) in self.membership.links.open() {
+            out.push(Output::Send { link, frame: Frame::Goodbye });
+        }
+        self.left = true;
+    }
+
+    pub(super) fn letters(
+        &mut self,
+        to: NodeId,
+        letters: impl IntoIterator<Item = Letter>,
+        out: &mut Vec<Output>,
+    ) {
+        for letter in letters {
+            // without a path it stays in custody, and is written on the next
+            let _ = self.send(to, Parcel::Letter(letter), out);
+        }
+    }
+
+    pub(super) fn pull(
+        &mut self,
+        pulls: impl IntoIterator<Item = (NodeId, Pull)>,
+        out: &mut Vec<Output>,
+    ) {
+        for (to, pull) in pulls {
+            // without a path it is asked again when there is one
+            let _ = self.send(to, Parcel::Pull(pull), out);
+        }
+    }
+
+    /// Sends a parcel on the path of now; gives it back if there is none.
+    pub(super) fn send(
+        &self,
+        to: NodeId,
+        parcel: Parcel,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Parcel> {
+        let echo = |link: LinkId| self.membership.links.get(link).map_or(0, |link| link.stamp);
+        let (link, frame) = match self.membership.path(to) {
+            Path::None => return Err(parcel),
+            Path::Direct(link) => (link, Frame::Direct { echo: echo(link), parcel }),
+            Path::Relay { link, .. } => {
+                (link, Frame::Relay { echo: echo(link), from: self.me, to, parcel })
+            }
+        };
+        out.push(Output::Send { link, frame });
+        Ok(())
+    }
+}
+
+/// The merged table has changed.
+pub(super) fn tell_rows(rows: impl IntoIterator<Item = RowChange>, out: &mut Vec<Output>) {
+    let rows: Vec<RowChange> = rows.into_iter().collect();
+    if !rows.is_empty() {
+        out.push(Output::Rows(rows));
     }
 }

@@ -27,10 +27,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::core::Reason;
 use super::frame::{Letter, Receipt};
 use super::inbound::Inbound;
 use super::moment::Moment;
+use super::news::Reason;
 use super::node::NodeId;
 use super::outbound::{Outbound, Room};
 use super::settings::Settings;

@@ -29,8 +29,13 @@ mod custody;
 mod inbound;
 mod outbound;
 
+mod greeting;
 mod link;
+mod membership;
 mod peer;
+
+pub mod news;
+mod reading;
 
 pub mod core;
 

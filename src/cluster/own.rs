@@ -52,6 +52,11 @@ impl Own {
         self.version
     }
 
+    /// The version that everybody was told, or should have been.
+    pub(super) fn told(&self) -> u64 {
+        self.version.saturating_sub(self.untold as u64)
+    }
+
     pub(super) fn sum(&self) -> Sum {
         self.sum
     }

@@ -51,6 +51,11 @@ impl Replicator {
         }
     }
 
+    /// The version of `owner`'s rows that we have.
+    pub(super) fn version_of(&self, owner: NodeId) -> u64 {
+        self.replicas.get(&owner).map_or(0, |replica| replica.version)
+    }
+
     /// Makes room for the rows of `owner`, hidden; false if there is none.
     pub(super) fn admit(&mut self, owner: NodeId) -> bool {
         if self.replicas.contains_key(&owner) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// guessed for one site with round trips well under 50 ms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// How often the driver gives us [`super::core::Input::Tick`], at least.
+    /// How often the driver gives us [`super::news::Input::Tick`], at least.
     /// A guess; all other times are no finer than this.
     pub tick_interval: Duration,
     /// How often each link hears from us. Measured: 100 ms gave no false

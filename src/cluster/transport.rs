@@ -45,7 +45,6 @@ struct SealedSocket {
     sealer: Sealer,
     opener: Opener,
     codec: Codec,
-    codec_address: SocketAddr,
     ours: UdpSocket,
     ours_address: SocketAddr,
     /// Whose messages are in the codec: a receive may be cancelled half way.
@@ -70,14 +69,12 @@ impl Transport for Sealed {
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let codec = Codec::open(loopback).await?;
         let ours = UdpSocket::bind(loopback).await?;
-        let codec_address = codec.local_addr()?;
-        ours.connect(codec_address).await?;
+        ours.connect(codec.local_addr()?).await?;
         Ok(Box::new(SealedSocket {
             real: UdpSocket::from_std(socket)?,
             sealer,
             opener,
             codec,
-            codec_address,
             ours_address: ours.local_addr()?,
             ours,
             under_way: VecDeque::new(),
@@ -119,22 +116,19 @@ impl Socket for SealedSocket {
                 continue;
             }
             let decoded = timeout(CODEC_TIME_MAX, self.codec.recv()).await;
-            let from = match decoded {
-                Err(_) => {
-                    self.under_way.clear();
-                    continue;
-                }
+            match decoded {
+                // a message that the codec cannot read never comes out
+                Err(_) => self.under_way.clear(),
                 Ok(outcome) => {
                     let outcome = outcome?;
                     if outcome.from_addr != self.ours_address {
                         continue;
                     }
-                    match self.under_way.pop_front() {
-                        Some(from_addr) => return Ok(RecvOutcome { from_addr, ..outcome }),
-                        None => continue,
+                    if let Some(from_addr) = self.under_way.pop_front() {
+                        return Ok(RecvOutcome { from_addr, ..outcome });
                     }
                 }
-            };
+            }
         }
     }
 }
