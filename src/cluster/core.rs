@@ -121,6 +121,16 @@ impl Core {
         &self.counts
     }
 
+    /// How many changes our own rows have seen.
+    pub fn version(&self) -> u64 {
+        self.replicator.own.version()
+    }
+
+    /// Whether we know of this node.
+    pub fn knows(&self, id: NodeId) -> bool {
+        self.membership.peers.contains_key(&id)
+    }
+
     fn tick(&mut self, now: Moment, out: &mut Vec<Output>) {
         self.membership.end_silent(now, out);
         self.judge(now, out);

@@ -39,7 +39,20 @@ mod reading;
 
 pub mod core;
 
+pub mod config;
 pub mod cookie;
 pub mod notice;
 pub mod seal;
 pub mod transport;
+
+mod gossip;
+mod handshake;
+
+pub mod asks;
+pub mod events;
+pub mod handle;
+pub mod view;
+
+pub mod driver;
+mod mesh;
+mod seeds;

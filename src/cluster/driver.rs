@@ -1,0 +1,289 @@
+//! The cluster's sockets and clock, all on one thread of their own: a busy
+//! runtime must not look like death. What is made of them is `core`'s.
+
+use std::net::{SocketAddr, TcpListener as StdListener, UdpSocket};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{debug, error, warn};
+
+use crate::cluster::config::Config;
+use crate::cluster::cookie::Cookie;
+use crate::cluster::events::{Event, Events};
+use crate::cluster::gossip::Gossip;
+use crate::cluster::handle::Cluster;
+use crate::cluster::handshake::{Greeter, Stranger};
+use crate::cluster::mesh;
+use crate::cluster::news::{Dialed, Failure, Input};
+use crate::cluster::node::{Node, NodeId};
+use crate::cluster::notice::Notice;
+use crate::cluster::seeds;
+use crate::metrics;
+
+/// How long a dial may take until the host counts as unreachable. A guess:
+/// many round trips of any site.
+const DIAL_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Strangers being greeted at a time; further ones wait in the kernel.
+const GREETINGS_MAX: usize = 256;
+
+/// How long goodbyes may take to be written.
+const GOODBYE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Why the cluster cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken, or not ours.
+    #[error(
+        "cannot listen on {address} ({protocol}): {source}; is another node, or epmd, there already? `[cluster] listen` names another address"
+    )]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// UDP or TCP.
+        protocol: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Anything else.
+    #[error("the cluster cannot start: {0}")]
+    Other(#[from] anyhow::Error),
+}
+
+/// Ends the cluster's thread when it is dropped.
+#[derive(Debug)]
+pub struct Running {
+    cluster: Arc<Cluster>,
+    goodbye: Option<oneshot::Sender<()>>,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+/// What all tasks of the driver share.
+pub(super) struct Driver {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) greeter: Greeter,
+    /// Held by every line that still writes.
+    writing: mpsc::Sender<()>,
+    strangers: std::sync::Mutex<Notice>,
+}
+
+/// Starts this node's part in the cluster.
+///
+/// # Errors
+/// [`StartError`].
+pub fn start(
+    config: Config,
+    cookie: &Arc<Cookie>,
+    me: Node,
+) -> Result<(Arc<Cluster>, Events, Running), StartError> {
+    let (udp, tcp) = bind(config.listen)?;
+    let bound = udp.local_addr().map_err(anyhow::Error::from)?;
+    let address = config.advertise.unwrap_or_else(|| seeds::own_address(bound, &config.seeds));
+    let (dials, dialing) = mpsc::unbounded_channel();
+    let (cluster, events) = Cluster::new(me.clone(), address, config.settings(), dials);
+    let greeter = Greeter::new(me.clone(), cookie)?;
+    let (writing, written) = mpsc::channel(1);
+    let strangers = std::sync::Mutex::default();
+    let driver = Arc::new(Driver { cluster: Arc::clone(&cluster), greeter, writing, strangers });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)?;
+    let (goodbye, leaving) = oneshot::channel();
+    let (end, ended) = oneshot::channel();
+    // chitchat must be started on the runtime that it stays on
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let cookie = Arc::clone(cookie);
+    let run = async move {
+        let gossip = match Gossip::start(&config, &cookie, &me, udp, address).await {
+            Ok(gossip) => gossip,
+            Err(error) => return drop(tell.send(Err(error))),
+        };
+        if tell.send(Ok(())).is_err() {
+            return;
+        }
+        let run = run(driver, gossip, config, tcp, dialing, leaving);
+        if let Err(error) = run.await {
+            error!(%error, "the cluster's sockets have ended");
+        }
+        let mut written: mpsc::Receiver<()> = written;
+        let _ = timeout(GOODBYE_TIME_MAX, written.recv()).await;
+        let _ = end.send(());
+    };
+    thread::Builder::new()
+        .name("cluster".into())
+        .spawn(move || runtime.block_on(run))
+        .map_err(anyhow::Error::from)?;
+    told.recv().map_err(anyhow::Error::from)??;
+    let running =
+        Running { cluster: Arc::clone(&cluster), goodbye: Some(goodbye), ended: Some(ended) };
+    Ok((cluster, events, running))
+}
+
+/// Both sockets on one port.
+fn bind(address: SocketAddr) -> Result<(UdpSocket, StdListener), StartError> {
+    let failed = |protocol| move |source| StartError::Bind { address, protocol, source };
+    let tcp = StdListener::bind(address).map_err(failed("TCP"))?;
+    let port = tcp.local_addr().map_err(failed("TCP"))?.port();
+    let udp = UdpSocket::bind((address.ip(), port)).map_err(failed("UDP"))?;
+    tcp.set_nonblocking(true).map_err(failed("TCP"))?;
+    udp.set_nonblocking(true).map_err(failed("UDP"))?;
+    Ok((udp, tcp))
+}
+
+impl Running {
+    /// Says goodbye to the others, and waits until it is written, for two
+    /// seconds at most.
+    pub async fn leave(mut self) {
+        self.cluster.say_goodbye();
+        drop(self.goodbye.take());
+        if let Some(ended) = self.ended.take() {
+            let _ = timeout(GOODBYE_TIME_MAX, ended).await;
+        }
+    }
+}
+
+async fn run(
+    driver: Arc<Driver>,
+    gossip: Gossip,
+    config: Config,
+    tcp: StdListener,
+    mut dialing: mpsc::UnboundedReceiver<(NodeId, Option<SocketAddr>)>,
+    leaving: oneshot::Receiver<()>,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::from_std(tcp)?;
+    let cluster = Arc::clone(&driver.cluster);
+    let dial = async {
+        while let Some((peer, address)) = dialing.recv().await {
+            tokio::spawn(Arc::clone(&driver).dial(peer, address));
+        }
+    };
+    tokio::select! {
+        _ = leaving => {}
+        reason = gossip.ended() => cluster.tell(Event::Frozen(reason)),
+        () = dial => {}
+        () = accept(Arc::clone(&driver), listener) => {}
+        () = tick(&cluster) => {}
+        () = flush(&cluster) => {}
+        () = poll(&cluster, &gossip, &config) => {}
+        () = seeds::look(&driver, &gossip, &config.seeds) => {}
+    }
+    Ok(())
+}
+
+/// The clock of the core. Between two ticks never lies more than a little,
+/// unless this thread stood still.
+async fn tick(cluster: &Arc<Cluster>) {
+    let settings = crate::cluster::settings::Settings::default();
+    let mut ticks = interval(settings.tick_interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = Instant::now();
+    loop {
+        ticks.tick().await;
+        if last.elapsed() >= settings.stall_min {
+            warn!(milliseconds = last.elapsed().as_millis(), "this process stood still");
+            cluster.input(Input::Stalled);
+        }
+        last = Instant::now();
+        cluster.flush_now();
+        cluster.input(Input::Tick);
+    }
+}
+
+async fn flush(cluster: &Arc<Cluster>) {
+    loop {
+        cluster.flush.notified().await;
+        cluster.flush_now();
+    }
+}
+
+/// Tells the core whom gossip believes alive.
+async fn poll(cluster: &Arc<Cluster>, gossip: &Gossip, config: &Config) {
+    let mut rounds = interval(config.gossip_interval.get());
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut state = None;
+    loop {
+        rounds.tick().await;
+        cluster.gossiped(gossip.peers().await);
+        let now = cluster.members().get(cluster.me().id).map(|me| me.state);
+        if now != state {
+            state = now;
+            gossip.publish(now.unwrap_or_default()).await;
+        }
+    }
+}
+
+async fn accept(driver: Arc<Driver>, listener: TcpListener) {
+    let greetings = Arc::new(Semaphore::new(GREETINGS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&greetings).acquire_owned().await else { return };
+        let (tcp, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "cannot accept a node");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let driver = Arc::clone(&driver);
+        tokio::spawn(async move {
+            let greeted = driver.greeter.accept(tcp).await;
+            drop(permit);
+            match greeted {
+                Ok((node, tls)) => mesh::run(&driver, node, tls, Dialed::Theirs).await,
+                Err(stranger) => driver.refuse(&stranger, address),
+            }
+        });
+    }
+}
+
+impl Driver {
+    async fn dial(self: Arc<Self>, peer: NodeId, address: Option<SocketAddr>) {
+        let failed = |how| self.cluster.input(Input::ConnectFailed { peer, how });
+        let Some(address) = address else { return failed(Failure::Unreachable) };
+        let tcp = match timeout(DIAL_TIME_MAX, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => tcp,
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                return failed(Failure::Refused);
+            }
+            Ok(Err(_)) | Err(_) => return failed(Failure::Unreachable),
+        };
+        match self.greeter.dial(tcp).await {
+            Ok((node, tls)) if node.id == peer => mesh::run(&self, node, tls, Dialed::Ours).await,
+            Ok((node, tls)) => {
+                // its address has another life: the former one is gone
+                failed(Failure::Refused);
+                mesh::run(&self, node, tls, Dialed::Ours).await;
+            }
+            Err(stranger) => {
+                debug!(%address, %stranger, "cannot greet a node");
+                failed(Failure::Unreachable);
+            }
+        }
+    }
+
+    /// Counts, and says so now and then.
+    fn refuse(&self, stranger: &Stranger, address: SocketAddr) {
+        let word = match stranger {
+            Stranger::Io(_) | Stranger::Refused => "connection",
+            Stranger::Late => "late",
+            Stranger::Foreign => "foreign",
+            Stranger::Cookie => "cookie",
+        };
+        metrics::count(metrics::MESH_REFUSED, word);
+        let mut strangers =
+            self.strangers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(count) = strangers.say() {
+            warn!(%address, %stranger, count, "a connection to the mesh was refused");
+        }
+    }
+
+    /// To be held by a line while it writes.
+    pub(super) fn writing(&self) -> mpsc::Sender<()> {
+        self.writing.clone()
+    }
+}

@@ -1,0 +1,118 @@
+//! Where other nodes may be: the seeds are looked up and greeted again and
+//! again, and an operator is told why none of them answers.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{sleep, timeout};
+use tracing::{error, warn};
+
+use crate::cluster::driver::Driver;
+use crate::cluster::gossip::Gossip;
+use crate::cluster::handshake::Stranger;
+use crate::cluster::mesh;
+use crate::cluster::news::Dialed;
+use crate::cluster::notice::Notice;
+
+/// Between two rounds while we are alone, and in company. Guesses.
+const ALONE_PAUSE: Duration = Duration::from_millis(300);
+const COMPANY_PAUSE: Duration = Duration::from_secs(5);
+
+/// Alone for so many rounds, it is time to find out why.
+const PATIENCE_ROUNDS: u32 = 10;
+
+/// How long a lookup or a connection to a seed may take.
+const TRY_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Greets all seeds for ever.
+pub(super) async fn look(driver: &Arc<Driver>, gossip: &Gossip, seeds: &[String]) {
+    let cluster = &driver.cluster;
+    let mut rounds_alone = 0u32;
+    let mut notice = Notice::default();
+    loop {
+        let addresses = look_up(seeds).await;
+        let others: Vec<_> =
+            addresses.into_iter().filter(|one| *one != cluster.address()).collect();
+        for address in &others {
+            gossip.greet(*address);
+        }
+        let is_alone = cluster.members().count() == 1;
+        rounds_alone = if is_alone { rounds_alone.saturating_add(1) } else { 0 };
+        if rounds_alone >= PATIENCE_ROUNDS && !seeds.is_empty() {
+            rounds_alone = 0;
+            if let Some(reasons) = find_out(driver, seeds, &others).await
+                && notice.say().is_some()
+            {
+                warn!(?reasons, "no seed answers: this node serves alone and keeps trying");
+            }
+        }
+        sleep(if is_alone { ALONE_PAUSE } else { COMPANY_PAUSE }).await;
+    }
+}
+
+/// All addresses of all seeds, as they are now.
+async fn look_up(seeds: &[String]) -> BTreeSet<SocketAddr> {
+    let mut addresses = BTreeSet::new();
+    for seed in seeds {
+        if let Ok(Ok(found)) = timeout(TRY_TIME_MAX, lookup_host(seed.as_str())).await {
+            addresses.extend(found);
+        }
+    }
+    addresses
+}
+
+/// Why no seed answers in gossip; `None` if one can be reached by the mesh.
+async fn find_out(
+    driver: &Arc<Driver>,
+    seeds: &[String],
+    addresses: &[SocketAddr],
+) -> Option<Vec<String>> {
+    if addresses.is_empty() {
+        return Some(vec![format!("{}: no address", seeds.join(", "))]);
+    }
+    let mut reasons = Vec::new();
+    for address in addresses {
+        let tcp = match timeout(TRY_TIME_MAX, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => tcp,
+            Ok(Err(error)) => {
+                reasons.push(format!("{address}: {error}"));
+                continue;
+            }
+            Err(_) => {
+                reasons.push(format!("{address}: no answer"));
+                continue;
+            }
+        };
+        match driver.greeter.dial(tcp).await {
+            Ok((node, tls)) => {
+                mesh::run(driver, node, tls, Dialed::Ours).await;
+                return None;
+            }
+            Err(stranger @ (Stranger::Refused | Stranger::Cookie)) => {
+                error!(%address, "a seed does not have our cookie: all nodes need the same");
+                reasons.push(format!("{address}: {stranger}"));
+            }
+            Err(stranger) => reasons.push(format!("{address}: {stranger}")),
+        }
+    }
+    Some(reasons)
+}
+
+/// The address that others shall use, where none is configured: that of the
+/// socket, or the one that this host would use towards the first seed.
+pub(super) fn own_address(bound: SocketAddr, seeds: &[String]) -> SocketAddr {
+    if !bound.ip().is_unspecified() {
+        return bound;
+    }
+    let target = seeds.first().map_or("192.0.2.1:9", String::as_str);
+    let towards = || {
+        let probe = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+        // no packet is sent: the kernel only chooses the way
+        probe.connect(target).ok()?;
+        Some(probe.local_addr().ok()?.ip())
+    };
+    SocketAddr::new(towards().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), bound.port())
+}
