@@ -19,17 +19,17 @@ pub mod stream;
 
 pub mod cluster;
 
-//@pub mod session_manager;
+pub mod session_manager;
 
-//@pub mod extension;
+pub mod extension;
 
-//@pub mod im;
-//@pub mod local_router;
-//@pub mod xep;
+pub mod im;
+pub mod local_router;
+pub mod xep;
 
-//@pub mod router;
+pub mod router;
 
 //@pub mod admin;
-//@pub mod door;
+pub mod door;
 
 //@pub mod cli;

@@ -54,5 +54,6 @@ pub mod handle;
 pub mod view;
 
 pub mod driver;
+pub mod durable;
 mod mesh;
 mod seeds;

@@ -20,7 +20,7 @@ use crate::router::Router;
 use crate::session_manager::accounts::Accounts;
 use crate::session_manager::sessions::Sessions;
 use crate::stream::negotiation::Settings;
-use crate::xml::Limits;
+use crate::xml::limits::Limits;
 use crate::xmpp::error::{StreamCondition, StreamError};
 
 /// The name of the protocol inside TLS (XEP-0368 §4).
@@ -61,11 +61,7 @@ impl C2s {
     ///
     /// # Errors
     /// Only if the crypto provider lacks TLS 1.2 or 1.3.
-    pub fn new(
-        config: Config,
-        negotiation: Settings,
-        rooms: Rooms,
-    ) -> Result<Self, rustls::Error> {
+    pub fn new(config: Config, negotiation: Settings, rooms: Rooms) -> Result<Self, rustls::Error> {
         let Rooms { accounts, sessions, router, certificates } = rooms;
         let mut starttls = HashMap::new();
         for domain in &negotiation.domains {

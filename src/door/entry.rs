@@ -258,8 +258,7 @@ impl<'a> Entry<'a> {
         let acceptor = TlsAcceptor::from(self.door.tls(domain));
         let tls = acceptor.accept(tcp).await.map_err(Ended::Lost)?;
         let refuse = |error| Ended::Lost(io::Error::other(error));
-        let binding =
-            self.door.certificates.binding(tls.get_ref().1, domain).map_err(refuse)?;
+        let binding = self.door.certificates.binding(tls.get_ref().1, domain).map_err(refuse)?;
         debug!(version = binding.version, cipher = %binding.cipher, "connection secured");
         let write_timeout = self.door.config.write_timeout.get();
         *connection = Some(Connection::new(Socket::Tls(Box::new(tls)), write_timeout));

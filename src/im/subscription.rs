@@ -95,27 +95,15 @@ impl State {
             Request::Unsubscribe => {
                 let state = self.without_from();
                 let reply = self.shows_us().then_some(Request::Unsubscribed);
-                Received {
-                    state,
-                    is_delivered: state != self,
-                    reply,
-                }
+                Received { state, is_delivered: state != self, reply }
             }
             Request::Subscribed => match self.answered() {
-                Some(state) => Received {
-                    state,
-                    is_delivered: true,
-                    reply: None,
-                },
+                Some(state) => Received { state, is_delivered: true, reply: None },
                 None => self.ignored(),
             },
             Request::Unsubscribed => {
                 let state = self.without_to();
-                Received {
-                    state,
-                    is_delivered: state != self,
-                    reply: None,
-                }
+                Received { state, is_delivered: state != self, reply: None }
             }
         }
     }
@@ -132,18 +120,12 @@ impl State {
 
     /// Whether the account has asked and was not answered: `ask='subscribe'`.
     pub fn is_pending_out(self) -> bool {
-        matches!(
-            self,
-            Self::NonePendingOut | Self::NonePendingOutIn | Self::FromPendingOut
-        )
+        matches!(self, Self::NonePendingOut | Self::NonePendingOutIn | Self::FromPendingOut)
     }
 
     /// Whether the contact has asked and was not answered.
     pub fn is_pending_in(self) -> bool {
-        matches!(
-            self,
-            Self::NonePendingIn | Self::NonePendingOutIn | Self::ToPendingIn
-        )
+        matches!(self, Self::NonePendingIn | Self::NonePendingOutIn | Self::ToPendingIn)
     }
 
     /// The `subscription` attribute of a roster item (RFC 6121 §2.1.2.5).
@@ -163,29 +145,17 @@ impl State {
             Self::To => Self::ToPendingIn,
             Self::From | Self::FromPendingOut | Self::Both => {
                 let reply = Some(Request::Subscribed);
-                return Received {
-                    state: self,
-                    is_delivered: false,
-                    reply,
-                };
+                return Received { state: self, is_delivered: false, reply };
             }
             Self::NonePendingIn | Self::NonePendingOutIn | Self::ToPendingIn => {
                 return self.ignored();
             }
         };
-        Received {
-            state: asked,
-            is_delivered: true,
-            reply: None,
-        }
+        Received { state: asked, is_delivered: true, reply: None }
     }
 
     fn ignored(self) -> Received {
-        Received {
-            state: self,
-            is_delivered: false,
-            reply: None,
-        }
+        Received { state: self, is_delivered: false, reply: None }
     }
 
     /// Their request granted by us.
@@ -247,17 +217,11 @@ mod tests {
 
     fn state(word: &str) -> State {
         let found = WORDS.iter().find(|(known, _)| *known == word);
-        found
-            .unwrap_or_else(|| panic!("no state is called {word}"))
-            .1
+        found.unwrap_or_else(|| panic!("no state is called {word}")).1
     }
 
     fn word(state: State) -> &'static str {
-        WORDS
-            .iter()
-            .find(|(_, known)| *known == state)
-            .expect("all states have a word")
-            .0
+        WORDS.iter().find(|(_, known)| *known == state).expect("all states have a word").0
     }
 
     /// Each row: state, state afterwards, and `routed` or `-`.
@@ -265,10 +229,7 @@ mod tests {
     fn check_sent(request: Request, rows: [(&str, &str, &str); 9]) {
         for (before, after, fate) in rows {
             let sent = state(before).send(request);
-            let said = (
-                word(sent.state),
-                if sent.is_routed { "routed" } else { "-" },
-            );
+            let said = (word(sent.state), if sent.is_routed { "routed" } else { "-" });
             assert_eq!(said, (after, fate), "{request:?} sent in state {before}");
         }
     }
@@ -285,11 +246,7 @@ mod tests {
                 (false, None) => "-",
                 other => panic!("no row of the appendix says {other:?}"),
             };
-            assert_eq!(
-                (word(received.state), said),
-                (after, fate),
-                "{request:?} in {before}"
-            );
+            assert_eq!((word(received.state), said), (after, fate), "{request:?} in {before}");
         }
     }
 

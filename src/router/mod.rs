@@ -91,7 +91,8 @@ impl Router {
             .collect();
         match delivery::plan(stanza.kind, to.resource(), &candidates) {
             Plan::To(places) => {
-                let seats: Seats = places.iter().filter_map(|place| free.get(*place)).map(seat).collect();
+                let seats: Seats =
+                    places.iter().filter_map(|place| free.get(*place)).map(seat).collect();
                 self.deliver(&stanza, seats, &way);
             }
             Plan::Home => self.send_home(stanza, way),

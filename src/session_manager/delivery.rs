@@ -44,10 +44,7 @@ pub fn plan(kind: Kind, resource: Option<&str>, candidates: &[Candidate<'_>]) ->
     let Some(resource) = resource else {
         return to_bare(kind, candidates);
     };
-    match candidates
-        .iter()
-        .position(|candidate| candidate.resource == resource)
-    {
+    match candidates.iter().position(|candidate| candidate.resource == resource) {
         Some(place) => Plan::To(smallvec![place]),
         None => to_nobody(kind, candidates),
     }
@@ -90,9 +87,7 @@ fn unavailable() -> Plan {
 
 /// Everybody who did not ask to be left alone with a negative priority.
 fn all_willing(candidates: &[Candidate<'_>]) -> Option<Plan> {
-    chosen(candidates, |candidate| {
-        candidate.priority.is_some_and(|priority| priority >= 0)
-    })
+    chosen(candidates, |candidate| candidate.priority.is_some_and(|priority| priority >= 0))
 }
 
 fn all_available(candidates: &[Candidate<'_>]) -> Plan {
@@ -102,26 +97,15 @@ fn all_available(candidates: &[Candidate<'_>]) -> Plan {
 /// The highest priority that is not negative; of equals the first, which is
 /// the latest.
 fn most_available(candidates: &[Candidate<'_>]) -> Option<Plan> {
-    let highest = candidates
-        .iter()
-        .filter_map(|one| one.priority)
-        .max()
-        .filter(|p| *p >= 0)?;
-    let place = candidates
-        .iter()
-        .position(|one| one.priority == Some(highest))?;
+    let highest = candidates.iter().filter_map(|one| one.priority).max().filter(|p| *p >= 0)?;
+    let place = candidates.iter().position(|one| one.priority == Some(highest))?;
     Some(Plan::To(smallvec![place]))
 }
 
 fn chosen(candidates: &[Candidate<'_>], wants: impl Fn(&Candidate<'_>) -> bool) -> Option<Plan> {
-    let places: SmallVec<[usize; 2]> = (0..candidates.len())
-        .filter(|place| candidates.get(*place).is_some_and(&wants))
-        .collect();
-    if places.is_empty() {
-        None
-    } else {
-        Some(Plan::To(places))
-    }
+    let places: SmallVec<[usize; 2]> =
+        (0..candidates.len()).filter(|place| candidates.get(*place).is_some_and(&wants)).collect();
+    if places.is_empty() { None } else { Some(Plan::To(places)) }
 }
 
 #[cfg(test)]
@@ -138,18 +122,13 @@ mod tests {
             .split_whitespace()
             .map(|word| {
                 let (resource, priority) = word.split_once(':').expect("name:priority");
-                Candidate {
-                    resource,
-                    priority: priority.parse().ok(),
-                }
+                Candidate { resource, priority: priority.parse().ok() }
             })
             .collect();
         let said = match plan(kind, resource, &candidates) {
             Plan::To(places) => {
-                let names: Vec<_> = places
-                    .iter()
-                    .map(|place| candidates[*place].resource)
-                    .collect();
+                let names: Vec<_> =
+                    places.iter().map(|place| candidates[*place].resource).collect();
                 names.join(" ")
             }
             Plan::Home => "home".into(),
@@ -180,18 +159,10 @@ mod tests {
         row("j@im", "phone:0", ["phone", "phone", NO, "phone"]);
         row("j@im/phone", "phone:0", ["phone"; 4]);
         row("j@im/gone", "phone:0", [NO, "phone", NO, "-"]);
-        row(
-            "j@im",
-            "desk:1 phone:5",
-            ["phone", "desk phone", NO, "desk phone"],
-        );
+        row("j@im", "desk:1 phone:5", ["phone", "desk phone", NO, "desk phone"]);
         row("j@im/desk", "desk:1 phone:5", ["desk"; 4]);
         row("j@im/gone", "desk:1 phone:5", [NO, "desk phone", NO, "-"]);
-        row(
-            "j@im",
-            "desk:5 mute:-1 phone:5",
-            ["desk", "desk phone", NO, "desk phone"],
-        );
+        row("j@im", "desk:5 mute:-1 phone:5", ["desk", "desk phone", NO, "desk phone"]);
         row("j@im", "new:?", ["home", "home", NO, "-"]);
         row("j@im/new", "new:?", ["new"; 4]);
         row("j@im", "new:? phone:0", ["phone", "phone", NO, "phone"]);
@@ -223,22 +194,12 @@ mod tests {
     #[test]
     fn presence_reaches_the_available_and_requests_the_account() {
         let presence = |kind| Kind::Presence(kind);
-        check(
-            presence(PresenceType::Available),
-            "j@im",
-            "a:0 b:-1 c:?",
-            "a b",
-        );
+        check(presence(PresenceType::Available), "j@im", "a:0 b:-1 c:?", "a b");
         check(presence(PresenceType::Unavailable), "j@im", "", "-");
         check(presence(PresenceType::Available), "j@im/b", "a:0 b:-1", "b");
         check(presence(PresenceType::Available), "j@im/x", "a:0", "-");
         check(presence(PresenceType::Subscribe), "j@im", "a:0", "account");
-        check(
-            presence(PresenceType::Subscribe),
-            "j@im/x",
-            "a:0",
-            "account",
-        );
+        check(presence(PresenceType::Subscribe), "j@im/x", "a:0", "account");
         check(presence(PresenceType::Unsubscribed), "j@im/x", "a:0", "-");
         check(presence(PresenceType::Probe), "j@im", "a:0", "account");
     }

@@ -127,9 +127,8 @@ impl Sessions {
     /// Ends the sessions of this node that have this address, and says how
     /// many.
     pub fn end(&self, account: &BareJid, resource: Option<&str>, error: &StreamError) -> usize {
-        let is_meant = |session: &Session| {
-            resource.is_none_or(|resource| session.jid.resource() == resource)
-        };
+        let is_meant =
+            |session: &Session| resource.is_none_or(|resource| session.jid.resource() == resource);
         let entries = self.cluster.tables().sessions.find(account.as_str());
         let sessions: Vec<_> = entries
             .iter()
@@ -218,7 +217,8 @@ impl Sessions {
     /// clocks of other nodes say (a hybrid logical clock of one account).
     fn stamp(&self, account: &BareJid) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let now = u64::try_from(now).unwrap_or(u64::MAX >> STAMP_COUNTER_BITS) << STAMP_COUNTER_BITS;
+        let now =
+            u64::try_from(now).unwrap_or(u64::MAX >> STAMP_COUNTER_BITS) << STAMP_COUNTER_BITS;
         let known = self.cluster.tables().sessions.find(account.as_str());
         let latest = known.iter().map(|entry| entry.row.bound).max().unwrap_or(0);
         now.max(latest.saturating_add(1))

@@ -34,7 +34,8 @@ impl Extension for Disco {
             return Some(Err(StanzaCondition::ItemNotFound.into()));
         }
         // An account tells itself to its own clients only.
-        let is_own = request.from.as_ref().map(|from| from.bare()) == request.to.as_ref().map(|to| to.bare());
+        let is_own = request.from.as_ref().map(|from| from.bare())
+            == request.to.as_ref().map(|to| to.bare());
         if cx.place == Place::Account && !is_own {
             return Some(Err(StanzaCondition::ServiceUnavailable.into()));
         }
@@ -63,7 +64,9 @@ fn info(cx: &Cx<'_>) -> Element {
         })
         .copied()
         .collect();
-    features.into_iter().fold(Element::new("query", DISCO_INFO).child(identity), |query, feature| {
-        query.child(Element::new("feature", DISCO_INFO).attr("var", feature))
-    })
+    features
+        .into_iter()
+        .fold(Element::new("query", DISCO_INFO).child(identity), |query, feature| {
+            query.child(Element::new("feature", DISCO_INFO).attr("var", feature))
+        })
 }

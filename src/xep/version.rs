@@ -26,13 +26,11 @@ impl Extension for Version {
             return None;
         }
         Some(match request.kind {
-            Kind::Iq(IqType::Get) if &*child.name == "query" => {
-                Ok(super::payload(VersionResult {
-                    name: "Jabiru".into(),
-                    version: env!("CARGO_PKG_VERSION").into(),
-                    os: None,
-                }))
-            }
+            Kind::Iq(IqType::Get) if &*child.name == "query" => Ok(super::payload(VersionResult {
+                name: "Jabiru".into(),
+                version: env!("CARGO_PKG_VERSION").into(),
+                os: None,
+            })),
             _ => Err(StanzaCondition::BadRequest.into()),
         })
     }

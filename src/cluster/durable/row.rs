@@ -1,0 +1,100 @@
+//! One durable row: a register that the last writer wins, and its stamp.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::node::NodeId;
+
+/// The version of the format, first byte of a stored row.
+const VERSION: u8 = 1;
+
+/// Bits of a stamp below the milliseconds: they count changes within one.
+const COUNTER_BITS: u32 = 16;
+
+/// A hybrid logical clock's reading (Kulkarni and others, 2014): the time of
+/// day, but always later than what it follows. Of two equal ones the node
+/// decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Milliseconds since 1970 and a counter.
+    pub time: u64,
+    /// Who wrote.
+    pub node: NodeId,
+}
+
+/// One row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// When it was written.
+    pub stamp: Stamp,
+    /// What is in it; nothing: it was removed.
+    pub value: Option<Bytes>,
+}
+
+impl Stamp {
+    /// Later than `last`, and not before now.
+    pub fn after(last: Option<Stamp>, wall_millis: u64, node: NodeId) -> Self {
+        let now = wall_millis << COUNTER_BITS;
+        let next = last.map_or(0, |last| last.time.saturating_add(1));
+        Self { time: now.max(next), node }
+    }
+
+    /// Whether it lies more than `limit` ahead of our clock.
+    pub fn is_ahead(&self, wall_millis: u64, limit: Duration) -> bool {
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        self.time >> COUNTER_BITS > wall_millis.saturating_add(limit)
+    }
+}
+
+impl Row {
+    /// As it is kept and sent.
+    pub fn written(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![VERSION]).expect("a row has only fields that postcard knows")
+    }
+
+    /// As it was kept or sent; `None`: not a row, or of another version.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [VERSION, rest @ ..] => postcard::from_bytes(rest).ok(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_always_later_than_what_it_follows() {
+        let node = NodeId::new(1, 1);
+        let first = Stamp::after(None, 1_000, node);
+        let same_moment = Stamp::after(Some(first), 1_000, node);
+        let clock_went_back = Stamp::after(Some(same_moment), 10, node);
+        assert!(first < same_moment && same_moment < clock_went_back);
+        let later = Stamp::after(Some(clock_went_back), 2_000, node);
+        assert_eq!(later.time, 2_000 << COUNTER_BITS);
+    }
+
+    #[test]
+    fn a_stamp_from_the_future_is_seen() {
+        let stamp = Stamp::after(None, 10_000, NodeId::new(1, 1));
+        assert!(!stamp.is_ahead(9_000, Duration::from_secs(1)));
+        assert!(stamp.is_ahead(8_999, Duration::from_secs(1)));
+        assert!(!stamp.is_ahead(u64::MAX, Duration::MAX));
+    }
+
+    #[test]
+    fn a_row_is_read_as_it_was_written() {
+        let stamp = Stamp::after(None, 7, NodeId::new(1, 2));
+        for value in [None, Some(Bytes::from_static(b"x"))] {
+            let row = Row { stamp, value };
+            assert_eq!(Row::read(&row.written()), Some(row));
+        }
+        for nothing in [&b""[..], b"\x02abc", b"\x01", &[0xFF; 40]] {
+            assert_eq!(Row::read(nothing), None);
+        }
+    }
+}
