@@ -29,7 +29,9 @@ pub mod xep;
 
 pub mod router;
 
-//@pub mod admin;
+pub mod admin;
 pub mod door;
 
-//@pub mod cli;
+pub mod cli;
+pub mod config;
+pub mod server;

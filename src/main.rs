@@ -1,3 +1,7 @@
 //! The command line, then run.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    jabiru::cli::run()
+}

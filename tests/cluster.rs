@@ -12,6 +12,7 @@ use jabiru::cluster::cookie::Cookie;
 use jabiru::cluster::driver::{self, Running, StartError};
 use jabiru::cluster::events::{Event, Events};
 use jabiru::cluster::handle::Cluster;
+use jabiru::cluster::news::Reason;
 use jabiru::cluster::node::{Node, NodeId};
 use jabiru::cluster::rows::{SessionRow, SoftRow};
 
@@ -140,13 +141,13 @@ async fn whoever_leaves_is_gone_and_what_it_did_not_take_comes_back() {
     b.running.leave().await;
     let gone = async {
         loop {
-            if let Some(Event::Returned { body, in_doubt, .. }) = a.events.next().await {
-                return (body, in_doubt);
+            if let Some(Event::Returned { body, reason, .. }) = a.events.next().await {
+                return (body, reason);
             }
         }
     };
     let returned = tokio::time::timeout(SOON, gone).await.expect("it comes back");
-    assert_eq!(returned, (Bytes::from_static(b"held"), true));
+    assert_eq!(returned, (Bytes::from_static(b"held"), Reason::InDoubt));
     assert_eq!(a.cluster.members().count(), 1);
     drop(held);
 }

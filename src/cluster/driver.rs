@@ -39,7 +39,7 @@ const GOODBYE_TIME_MAX: Duration = Duration::from_secs(2);
 pub enum StartError {
     /// The address is taken, or not ours.
     #[error(
-        "cannot listen on {address} ({protocol}): {source}; is another node, or epmd, there already? `[cluster] listen` names another address"
+        "cannot listen on {address} ({protocol}); is another node, or epmd, there already? `[cluster] listen` names another address"
     )]
     Bind {
         /// The address.

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::cluster::asks::Question;
 use crate::cluster::handle::Receipt;
 use crate::cluster::members::Members;
+use crate::cluster::news::Reason;
 use crate::cluster::node::NodeId;
 use crate::cluster::rows::RowChange;
 
@@ -37,8 +38,8 @@ pub enum Event {
         to: NodeId,
         /// What.
         body: Bytes,
-        /// The node may have taken it just before it went.
-        in_doubt: bool,
+        /// Why.
+        reason: Reason,
     },
     /// The merged tables have changed.
     Rows(Vec<RowChange>),

@@ -22,7 +22,7 @@ use crate::cluster::events::{Event, Events, Gate};
 use crate::cluster::frame::Frame;
 use crate::cluster::members::Members;
 use crate::cluster::moment::Moment;
-use crate::cluster::news::{Input, Output, Reason};
+use crate::cluster::news::{Input, Output};
 use crate::cluster::node::{LinkId, Node, NodeId, NodeState, Peer};
 use crate::cluster::rows::SoftRow;
 use crate::cluster::settings::{Counts, Settings};
@@ -299,8 +299,7 @@ impl Cluster {
             }
             Output::Returned { to, body, reason } => {
                 debug!(%to, ?reason, "a delivery came back");
-                let in_doubt = reason == Reason::InDoubt;
-                self.tell(Event::Returned { to, body, in_doubt });
+                self.tell(Event::Returned { to, body, reason });
             }
             Output::Word { from, channel, body } => asks::heard(self, from, channel, &body),
             Output::Unsaid { channel, body, .. } => self.asks.unsaid(channel, &body),

@@ -4,6 +4,7 @@ pub mod c2s;
 pub mod client;
 pub mod config;
 pub mod entry;
+pub mod mesh;
 
 use crate::xml::error::XmlError;
 use crate::xmpp::error::{StreamCondition, StreamError};

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tracing::warn;
 
 use crate::cluster::handle::Receipt;
+use crate::cluster::news::Reason;
 use crate::net::outbox::Item;
 use crate::router::Router;
 use crate::router::act::Way;
@@ -27,12 +28,16 @@ impl Router {
         }
     }
 
-    /// A parcel of ours that its node did not take before it went.
-    pub fn returned(&self, parcel: Bytes) {
+    /// A parcel of ours that its node did not take before it went, or that
+    /// it has no room for.
+    pub fn returned(&self, parcel: Bytes, reason: Reason) {
         let (label, stanza) = match Label::unpack(&parcel) {
             Ok(opened) => opened,
             Err(error) => return warn!(%error, "a parcel of ours was thrown away"),
         };
+        if reason == Reason::Full {
+            return self.overloaded(stanza);
+        }
         let hops = label.hops.saturating_sub(1);
         let way = Way { hops, ..Way::default() };
         match label.target {

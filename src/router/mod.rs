@@ -9,8 +9,9 @@ pub mod parcel;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
-use tracing::trace;
+use tracing::{trace, warn};
 
 use crate::cluster::handle::Cluster;
 use crate::local_router::LocalRouter;
@@ -120,6 +121,14 @@ impl Router {
         match stanza.kind {
             Kind::Presence(_) => {}
             _ => self.bounce(stanza, StanzaCondition::ServiceUnavailable.into()),
+        }
+    }
+
+    /// A node has more to do than it can: the sender may try again.
+    pub(super) fn overloaded(&self, stanza: Bytes) {
+        match Stanza::parse_bytes(stanza) {
+            Ok(stanza) => self.bounce(&stanza, StanzaCondition::ResourceConstraint.into()),
+            Err(error) => warn!(%error, "a stanza of ours cannot be read back"),
         }
     }
 

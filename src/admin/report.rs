@@ -1,0 +1,247 @@
+//! How a node is, as it says itself, and how they all are, side by side.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+
+use crate::admin::{ANSWER_TIME_MAX, Admin, topic};
+use crate::cluster::node::{NodeId, NodeState};
+
+/// Clocks that differ by more are named. A guess: less than what people
+/// notice in the times of their messages.
+const CLOCK_OFF_MAX: Duration = Duration::from_secs(5);
+
+/// A node in its own words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// This life of it.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// What it is up to.
+    pub state: NodeState,
+    /// Where other nodes find it.
+    pub address: String,
+    /// Its software.
+    pub version: String,
+    /// Since when it serves, in seconds.
+    pub uptime: u64,
+    /// Sessions of its own.
+    pub sessions: u64,
+    /// Routes to components of its own.
+    pub routes: u64,
+    /// Changes that its own rows have seen.
+    pub rows_version: u64,
+    /// How far it is with the rows of each other node.
+    pub replicas: Vec<(NodeId, u64)>,
+    /// All nodes that it sees, itself included.
+    pub members: Vec<NodeId>,
+    /// Durable rows, and one number for all of them.
+    pub durable_rows: u64,
+    /// Equal on nodes that have the same.
+    pub durable_digest: u64,
+    /// Acknowledgements of durable rows that came late.
+    pub durable_late: u64,
+    /// Its time of day, in milliseconds since 1970.
+    pub clock: u64,
+}
+
+/// All nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Which node says so.
+    pub from: String,
+    /// Each node.
+    pub nodes: Vec<NodeLine>,
+    /// In one line.
+    pub verdict: String,
+    /// Whether all is well.
+    pub is_well: bool,
+}
+
+/// One node as it is shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeLine {
+    /// Its name.
+    pub node: String,
+    /// `serving`, `joining`, `draining`, `leaving`, or `silent`.
+    pub state: String,
+    /// Where other nodes find it.
+    pub address: String,
+    /// Its software.
+    pub version: String,
+    /// Seconds.
+    pub uptime: Option<u64>,
+    /// Sessions of its own.
+    pub sessions: Option<u64>,
+    /// Routes of its own.
+    pub routes: Option<u64>,
+    /// Durable rows.
+    pub durable_rows: Option<u64>,
+    /// Milliseconds since we last heard of it.
+    pub heard: Option<u64>,
+    /// Milliseconds to it and back.
+    pub round_trip: Option<f64>,
+    /// Changes of its rows that we do not have yet.
+    pub lag: Option<u64>,
+    /// Milliseconds that its clock is ahead of ours.
+    pub clock_off: Option<i64>,
+}
+
+impl NodeReport {
+    /// Ourselves.
+    pub fn of(admin: &Admin) -> Self {
+        let cluster = &admin.cluster;
+        let me = cluster.me();
+        let members = cluster.members();
+        let state = members.get(me.id).map_or(NodeState::Joining, |me| me.state);
+        let mut routes = 0;
+        cluster.tables().routes.for_each_of(me.id, |_| routes += 1);
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            id: me.id,
+            name: me.name.to_string(),
+            state,
+            address: cluster.address().to_string(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime: admin.started.elapsed().as_secs(),
+            sessions: admin.sessions.count() as u64,
+            routes,
+            rows_version: cluster.version(),
+            replicas: cluster.peers().iter().map(|peer| (peer.node.id, peer.version)).collect(),
+            members: members.iter().map(|member| member.node.id).collect(),
+            durable_rows: admin.durable.count(),
+            durable_digest: admin.durable.digest(),
+            durable_late: admin.durable.late(),
+            clock: u64::try_from(clock.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    pub(super) fn written(&self) -> Bytes {
+        postcard::to_stdvec(self).expect("a report has only fields that postcard knows").into()
+    }
+}
+
+/// What another node answered, and how long it took.
+struct Heard {
+    report: NodeReport,
+    took: Duration,
+    clock_off: i64,
+}
+
+impl Status {
+    /// Asks all nodes.
+    pub async fn ask(admin: &Admin) -> Self {
+        let mut asks = JoinSet::new();
+        for member in admin.cluster.members().others() {
+            let (cluster, id) = (std::sync::Arc::clone(&admin.cluster), member.node.id);
+            asks.spawn(async move {
+                let begin = Instant::now();
+                let answer = cluster.ask(id, topic::REPORT, Bytes::new(), ANSWER_TIME_MAX).await;
+                let report: NodeReport = postcard::from_bytes(&answer.ok()?).ok()?;
+                let took = begin.elapsed();
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let half_way = now.saturating_sub(took / 2).as_millis();
+                let off = i128::from(report.clock) - i128::try_from(half_way).unwrap_or(0);
+                let clock_off = i64::try_from(off).unwrap_or(i64::MAX);
+                Some(Heard { report, took, clock_off })
+            });
+        }
+        let mut heard = Vec::new();
+        while let Some(answer) = asks.join_next().await {
+            heard.extend(answer.ok().flatten());
+        }
+        Self::of(&NodeReport::of(admin), &heard, admin)
+    }
+
+    fn of(own: &NodeReport, heard: &[Heard], admin: &Admin) -> Self {
+        let mut nodes = vec![own_line(own)];
+        let mut silent = Vec::new();
+        for peer in admin.cluster.peers() {
+            let answer = heard.iter().find(|heard| heard.report.id == peer.node.id);
+            if !peer.is_visible && answer.is_none() && !peer.in_gossip {
+                continue;
+            }
+            if answer.is_none() {
+                silent.push(peer.node.name.to_string());
+            }
+            nodes.push(NodeLine {
+                node: peer.node.name.to_string(),
+                state: answer.map_or("silent", |heard| word(heard.report.state)).into(),
+                address: peer.address.map(|address| address.to_string()).unwrap_or_default(),
+                version: answer.map(|heard| heard.report.version.clone()).unwrap_or_default(),
+                uptime: answer.map(|heard| heard.report.uptime),
+                sessions: answer.map(|heard| heard.report.sessions),
+                routes: answer.map(|heard| heard.report.routes),
+                durable_rows: answer.map(|heard| heard.report.durable_rows),
+                heard: peer.heard.map(|heard| u64::try_from(heard.as_millis()).unwrap_or(u64::MAX)),
+                round_trip: answer.map(|heard| heard.took.as_secs_f64() * 1_000.0),
+                lag: answer.map(|heard| heard.report.rows_version.saturating_sub(peer.version)),
+                clock_off: answer.map(|heard| heard.clock_off),
+            });
+        }
+        nodes.sort_by(|one, other| one.node.cmp(&other.node));
+        let faults = faults(own, heard, &silent);
+        let count = match nodes.len() {
+            1 => "1 node".to_owned(),
+            count => format!("{count} nodes"),
+        };
+        let is_well = faults.is_empty();
+        let verdict = match is_well {
+            true if nodes.len() == 1 => format!("{count}, alone"),
+            true => format!("{count}, all agree"),
+            false => format!("{count}: {}", faults.join("; ")),
+        };
+        Self { from: own.name.clone(), nodes, verdict, is_well }
+    }
+}
+
+/// What is not as it should be.
+fn faults(own: &NodeReport, heard: &[Heard], silent: &[String]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for name in silent {
+        faults.push(format!("{name} does not answer"));
+    }
+    for Heard { report, clock_off, .. } in heard {
+        if report.members != own.members {
+            faults.push(format!("{} sees other nodes than {}", report.name, own.name));
+        }
+        if report.durable_digest != own.durable_digest {
+            faults.push(format!("{} has other durable rows than {}", report.name, own.name));
+        }
+        let off = clock_off.unsigned_abs();
+        if u128::from(off) > CLOCK_OFF_MAX.as_millis() {
+            faults
+                .push(format!("the clocks of {} and {} differ by {off} ms", report.name, own.name));
+        }
+    }
+    faults
+}
+
+fn own_line(own: &NodeReport) -> NodeLine {
+    NodeLine {
+        node: own.name.clone(),
+        state: word(own.state).into(),
+        address: own.address.clone(),
+        version: own.version.clone(),
+        uptime: Some(own.uptime),
+        sessions: Some(own.sessions),
+        routes: Some(own.routes),
+        durable_rows: Some(own.durable_rows),
+        heard: None,
+        round_trip: None,
+        lag: Some(0),
+        clock_off: Some(0),
+    }
+}
+
+fn word(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Joining => "joining",
+        NodeState::Serving => "serving",
+        NodeState::Draining => "draining",
+        NodeState::Leaving => "leaving",
+    }
+}

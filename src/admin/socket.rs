@@ -1,0 +1,189 @@
+//! The local control socket: commands of whoever owns this node.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use crate::admin::Admin;
+use crate::admin::report::Status;
+use crate::admin::requests::{LINE_BYTES_MAX, Request, Response, SessionLine};
+use crate::cluster::durable::change::Made;
+use crate::xmpp::jid::{BareJid, Jid};
+
+/// Commands at a time; further ones wait.
+const COMMANDS_MAX: usize = 64;
+
+/// How long a command may take to be said.
+const LINE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Bits of a bind stamp below its milliseconds.
+const STAMP_COUNTER_BITS: u32 = 16;
+
+/// Binds the socket so that nobody else could ever open it.
+///
+/// # Errors
+/// What the system says.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    // made under another name, closed to others, then moved into its place
+    let mut hidden = path.as_os_str().to_owned();
+    hidden.push(".new");
+    match fs::remove_file(&hidden) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&hidden)?;
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&hidden, path)?;
+    Ok(listener)
+}
+
+/// Answers commands for ever.
+pub async fn serve(admin: Arc<Admin>, listener: UnixListener) {
+    let room = Arc::new(Semaphore::new(COMMANDS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let admin = Arc::clone(&admin);
+                tokio::spawn(async move {
+                    if let Err(error) = answer(&admin, stream).await {
+                        debug!(%error, "a command was broken off");
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "cannot take a command");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn answer(admin: &Arc<Admin>, stream: UnixStream) -> io::Result<()> {
+    let (reading, mut writing) = stream.into_split();
+    let mut line = Vec::new();
+    let mut reading = BufReader::new(reading.take(LINE_BYTES_MAX as u64));
+    timeout(LINE_TIME_MAX, reading.read_until(b'\n', &mut line)).await??;
+    let response = match serde_json::from_slice(&line) {
+        Ok(request) => carry_out(admin, request).await,
+        Err(error) => Response::Failed { message: format!("no such command: {error}") },
+    };
+    let mut text = serde_json::to_vec(&response)?;
+    text.push(b'\n');
+    timeout(LINE_TIME_MAX, writing.write_all(&text)).await??;
+    writing.shutdown().await
+}
+
+async fn carry_out(admin: &Arc<Admin>, request: Request) -> Response {
+    match request {
+        Request::Status => Response::Status(Status::ask(admin).await),
+        Request::Sessions { account, limit } => sessions(admin, account.as_deref(), limit),
+        Request::UserAdd { account, password } => match bare(&account) {
+            Err(failed) => failed,
+            Ok(jid) => made(admin.accounts.add(&jid, &password).await, &jid, "added"),
+        },
+        Request::UserPassword { account, password } => match bare(&account) {
+            Err(failed) => failed,
+            Ok(jid) => {
+                made(admin.accounts.set_password(&jid, &password).await, &jid, "has a new password")
+            }
+        },
+        Request::UserRemove { account } => match bare(&account) {
+            Err(failed) => failed,
+            Ok(jid) => {
+                let removed = admin.accounts.remove(&jid).await;
+                if removed.is_ok() {
+                    admin.kick(&Jid::from(jid.clone())).await;
+                }
+                made(removed, &jid, "removed")
+            }
+        },
+        Request::UserList { from } => match admin.accounts.list(&from) {
+            Ok((accounts, next)) => Response::Users { accounts, next },
+            Err(error) => failed(error),
+        },
+        Request::Kick { address } => match Jid::parse(&address) {
+            Err(_) => failed(format!("{address:?} is not an address")),
+            Ok(jid) => match admin.kick(&jid).await {
+                0 => failed(format!("{jid} has no session")),
+                1 => done(format!("1 session of {jid} ended")),
+                count => done(format!("{count} sessions of {jid} ended")),
+            },
+        },
+        Request::Stop => {
+            info!("the operator stops this node");
+            admin.stop.notify_one();
+            done(format!("{} stops", admin.cluster.me().name))
+        }
+    }
+}
+
+fn sessions(admin: &Admin, account: Option<&str>, limit: usize) -> Response {
+    let members = admin.cluster.members();
+    let mut sessions = Vec::new();
+    let mut count = 0;
+    let mut put = |entry: crate::cluster::table::Entry<crate::cluster::rows::SessionRow>| {
+        count += 1;
+        if sessions.len() < limit {
+            let node = members.get(entry.owner).map(|member| member.node.name.to_string());
+            sessions.push(SessionLine {
+                jid: entry.row.jid.into(),
+                node: node.unwrap_or_default(),
+                priority: entry.row.priority,
+                bound: entry.row.bound >> STAMP_COUNTER_BITS,
+            });
+        }
+    };
+    match account {
+        None => admin.cluster.tables().sessions.for_each(put),
+        Some(account) => match bare(account) {
+            Err(failed) => return failed,
+            Ok(jid) => admin.sessions.of(&jid).into_iter().for_each(&mut put),
+        },
+    }
+    sessions.sort_by(|one, other| one.jid.cmp(&other.jid));
+    Response::Sessions { sessions, count }
+}
+
+fn bare(account: &str) -> Result<BareJid, Response> {
+    let jid = BareJid::parse(account).ok().filter(|jid| jid.local().is_some());
+    jid.ok_or_else(|| failed(format!("{account:?} is not an account: expected user@domain")))
+}
+
+fn made(result: Result<Made, impl std::fmt::Display>, jid: &BareJid, what: &str) -> Response {
+    match result {
+        Ok(Made { nodes, late: 0 }) => done(format!("{jid} {what} ({})", on(nodes))),
+        Ok(Made { nodes, late }) => {
+            done(format!("{jid} {what} ({}, {late} late: they are caught up)", on(nodes)))
+        }
+        Err(error) => failed(format!("{jid}: {error}")),
+    }
+}
+
+fn on(nodes: u32) -> String {
+    match nodes {
+        1 => "on 1 node".into(),
+        nodes => format!("on {nodes} nodes"),
+    }
+}
+
+fn done(message: impl ToString) -> Response {
+    Response::Done { message: message.to_string() }
+}
+
+fn failed(message: impl ToString) -> Response {
+    Response::Failed { message: message.to_string() }
+}

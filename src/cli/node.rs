@@ -1,0 +1,269 @@
+//! The commands that a running node carries out.
+
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::admin::requests::{Request, Response};
+use crate::cli::{Exit, table};
+use crate::config::Config;
+
+/// How long a node may take: changes wait for others.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// The longest answer that is read.
+const ANSWER_BYTES_MAX: u64 = 256 << 20;
+
+/// Sessions shown, unless asked for more.
+const SESSIONS_SHOWN: usize = 1_000;
+
+/// Where the node is.
+#[derive(Debug, Args)]
+pub struct SocketArgs {
+    /// The control socket of the node. Without it: the one of the
+    /// configuration.
+    #[arg(long, env = "JABIRU_SOCKET", value_name = "FILE")]
+    socket: Option<PathBuf>,
+}
+
+/// `jabiru status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    socket: SocketArgs,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    /// Again and again, every second.
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+}
+
+/// `jabiru sessions`.
+#[derive(Debug, Args)]
+pub struct SessionsArgs {
+    #[command(flatten)]
+    socket: SocketArgs,
+    /// Only the sessions of this account.
+    account: Option<String>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    /// At most so many.
+    #[arg(long, default_value_t = SESSIONS_SHOWN)]
+    limit: usize,
+}
+
+/// `jabiru kick`.
+#[derive(Debug, Args)]
+pub struct KickArgs {
+    #[command(flatten)]
+    socket: SocketArgs,
+    /// A bare JID for all its sessions, a full JID for one.
+    address: String,
+}
+
+/// `jabiru user`.
+#[derive(Debug, Args)]
+pub struct UserArgs {
+    #[command(flatten)]
+    socket: SocketArgs,
+    #[command(subcommand)]
+    command: UserCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Make an account.
+    Add(PasswordArgs),
+    /// Remove an account, and end its sessions.
+    Remove {
+        /// user@domain
+        account: String,
+    },
+    /// Give an account another password.
+    Password(PasswordArgs),
+    /// List all accounts.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct PasswordArgs {
+    /// user@domain
+    account: String,
+    /// The file with the password in its first line. Without it the password
+    /// is asked for, or read from standard input if that is no terminal.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+/// What the configuration says, if it is needed.
+type Load<'a> = &'a dyn Fn() -> Result<Config, Exit>;
+
+/// Shows all nodes.
+pub fn status(args: &StatusArgs, load: impl Fn() -> Result<Config, Exit>) -> Exit {
+    loop {
+        let response = ask(&args.socket, &load, &Request::Status);
+        let exit = match response {
+            Ok(Response::Status(status)) => {
+                let shown = match args.json {
+                    true => serde_json::to_string_pretty(&status).unwrap_or_default(),
+                    false => table::status(&status),
+                };
+                if args.watch {
+                    // clear the screen, begin at its top
+                    print!("\x1b[2J\x1b[H");
+                }
+                println!("{shown}");
+                if status.is_well { Exit::Done } else { Exit::Failed }
+            }
+            Ok(other) => say(other),
+            Err(exit) => exit,
+        };
+        if !args.watch || exit == Exit::NoNode || io::stdout().flush().is_err() {
+            return exit;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// Shows who is connected.
+pub fn sessions(args: &SessionsArgs, load: impl Fn() -> Result<Config, Exit>) -> Exit {
+    let request = Request::Sessions { account: args.account.clone(), limit: args.limit };
+    match ask(&args.socket, &load, &request) {
+        Ok(Response::Sessions { sessions, .. }) if args.json => {
+            println!("{}", serde_json::to_string_pretty(&sessions).unwrap_or_default());
+            Exit::Done
+        }
+        Ok(Response::Sessions { sessions, count }) => {
+            println!("{}", table::sessions(&sessions, count));
+            Exit::Done
+        }
+        Ok(other) => say(other),
+        Err(exit) => exit,
+    }
+}
+
+/// Makes, changes, removes and lists accounts.
+pub fn user(args: &UserArgs, load: impl Fn() -> Result<Config, Exit>) -> Exit {
+    let request = match &args.command {
+        UserCommand::Remove { account } => Request::UserRemove { account: account.clone() },
+        UserCommand::List { json } => return list(&args.socket, &load, *json),
+        UserCommand::Add(new) => match password(new) {
+            Ok(password) => Request::UserAdd { account: new.account.clone(), password },
+            Err(exit) => return exit,
+        },
+        UserCommand::Password(new) => match password(new) {
+            Ok(password) => Request::UserPassword { account: new.account.clone(), password },
+            Err(exit) => return exit,
+        },
+    };
+    ask(&args.socket, &load, &request).map_or_else(|exit| exit, say)
+}
+
+/// Ends sessions.
+pub fn kick(args: &KickArgs, load: impl Fn() -> Result<Config, Exit>) -> Exit {
+    let request = Request::Kick { address: args.address.clone() };
+    ask(&args.socket, &load, &request).map_or_else(|exit| exit, say)
+}
+
+/// Stops the node.
+pub fn stop(args: &SocketArgs, load: impl Fn() -> Result<Config, Exit>) -> Exit {
+    ask(args, &load, &Request::Stop).map_or_else(|exit| exit, say)
+}
+
+fn list(socket: &SocketArgs, load: Load<'_>, json: bool) -> Exit {
+    let mut from = String::new();
+    let mut all = Vec::new();
+    loop {
+        match ask(socket, load, &Request::UserList { from }) {
+            Ok(Response::Users { accounts, next }) => {
+                all.extend(accounts);
+                match next {
+                    Some(next) => from = next,
+                    None => break,
+                }
+            }
+            Ok(other) => return say(other),
+            Err(exit) => return exit,
+        }
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&all).unwrap_or_default());
+    } else {
+        all.iter().for_each(|account| println!("{account}"));
+    }
+    Exit::Done
+}
+
+fn say(response: Response) -> Exit {
+    match response {
+        Response::Done { message } => {
+            println!("{message}");
+            Exit::Done
+        }
+        Response::Failed { message } => {
+            eprintln!("jabiru: {message}");
+            Exit::Failed
+        }
+        other => {
+            eprintln!("jabiru: the node said what was not asked: {other:?}");
+            Exit::Failed
+        }
+    }
+}
+
+/// Says one command to the node, and hears its answer.
+fn ask(socket: &SocketArgs, load: Load<'_>, request: &Request) -> Result<Response, Exit> {
+    let path = match &socket.socket {
+        Some(path) => path.clone(),
+        None => load()?.admin.socket,
+    };
+    let said = || -> io::Result<Response> {
+        let mut stream = UnixStream::connect(&path)?;
+        stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
+        stream.set_write_timeout(Some(ANSWER_TIME_MAX))?;
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        stream.write_all(&line)?;
+        let mut answer = String::new();
+        BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut answer)?;
+        Ok(serde_json::from_str(&answer)?)
+    };
+    said().map_err(|error| {
+        eprintln!("jabiru: no node answers at {}: {error}", path.display());
+        Exit::NoNode
+    })
+}
+
+/// The password: from a file, a pipe or the keyboard, never an argument.
+fn password(args: &PasswordArgs) -> Result<String, Exit> {
+    let read = || -> io::Result<String> {
+        if let Some(path) = &args.password_file {
+            return first_line(std::fs::File::open(path)?);
+        }
+        if !io::stdin().is_terminal() {
+            return first_line(io::stdin());
+        }
+        let first = rpassword::prompt_password(format!("password of {}: ", args.account))?;
+        let again = rpassword::prompt_password("once more: ")?;
+        if first == again { Ok(first) } else { Err(io::Error::other("they differ")) }
+    };
+    read().map_err(|error| {
+        eprintln!("jabiru: no password: {error}");
+        Exit::Failed
+    })
+}
+
+fn first_line(from: impl Read) -> io::Result<String> {
+    let mut line = String::new();
+    BufReader::new(from.take(4_096)).read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}

@@ -1,0 +1,104 @@
+//! What people see: tables whose columns are as wide as they must be.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::admin::report::{NodeLine, Status};
+use crate::admin::requests::SessionLine;
+
+/// All nodes, and the verdict.
+pub fn status(status: &Status) -> String {
+    let head = [
+        "NODE",
+        "STATE",
+        "ADDRESS",
+        "VERSION",
+        "UPTIME",
+        "SESSIONS",
+        "ROUTES",
+        "ROWS",
+        "HEARD",
+        "ROUND TRIP",
+        "LAG",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(status.nodes.iter().map(|node| line(node, &status.from)));
+    format!("{}\n{}", columns(&rows), status.verdict)
+}
+
+fn line(node: &NodeLine, from: &str) -> Vec<String> {
+    let number = |number: Option<u64>| number.map_or("-".into(), |number| number.to_string());
+    let millis = |number: Option<u64>| number.map_or("-".into(), |number| format!("{number} ms"));
+    let here = if node.node == from { "*" } else { "" };
+    vec![
+        format!("{}{here}", node.node),
+        node.state.clone(),
+        node.address.clone(),
+        node.version.clone(),
+        node.uptime.map_or("-".into(), |seconds| span(Duration::from_secs(seconds))),
+        number(node.sessions),
+        number(node.routes),
+        number(node.durable_rows),
+        millis(node.heard),
+        node.round_trip.map_or("-".into(), |millis| format!("{millis:.1} ms")),
+        number(node.lag),
+    ]
+}
+
+/// Who is connected.
+pub fn sessions(sessions: &[SessionLine], count: usize) -> String {
+    let mut rows = vec![["JID", "NODE", "PRIORITY", "SINCE"].map(str::to_owned).to_vec()];
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    rows.extend(sessions.iter().map(|session| {
+        let since = now.saturating_sub(Duration::from_millis(session.bound));
+        let priority = session.priority.map_or("-".into(), |priority| priority.to_string());
+        vec![session.jid.clone(), session.node.clone(), priority, span(since)]
+    }));
+    match sessions.len() {
+        shown if shown < count => format!("{}\n{shown} of {count} sessions", columns(&rows)),
+        1 => format!("{}\n1 session", columns(&rows)),
+        _ => format!("{}\n{count} sessions", columns(&rows)),
+    }
+}
+
+/// The two largest units: `3d 4h`, `5m 6s`.
+fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, ..) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h"),
+    }
+}
+
+fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |at: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(at));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_they_must_be() {
+        let rows = [vec!["A".into(), "B".into()], vec!["long".into(), "x".into()]];
+        assert_eq!(columns(&rows), "A     B\nlong  x");
+    }
+
+    #[test]
+    fn spans_are_short() {
+        let said = [5, 65, 3_660, 90_000].map(|seconds| span(Duration::from_secs(seconds)));
+        assert_eq!(said, ["5s", "1m 5s", "1h 1m", "1d 1h"]);
+    }
+}

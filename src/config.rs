@@ -1,0 +1,451 @@
+//! The whole configuration: the sum of the rooms' own sections.
+//!
+//! Text comes in from files, the environment and flags, the later over the
+//! earlier; checked values go out. What a key means stands at its room.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::net::tls::Certificate;
+use crate::stream::sasl::credentials::Iterations;
+use crate::stream::sasl::mechanism::Mechanism;
+use crate::units::Span;
+use crate::xmpp::jid::Domain;
+
+/// Variables of the environment that are keys: `JABIRU_C2S__REQUIRE_TLS` is
+/// `require_tls` of the section `c2s`.
+const VARIABLE_PREFIX: &str = "JABIRU_";
+const VARIABLE_DIVIDER: &str = "__";
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// What this server is.
+    pub server: Server,
+    /// What it writes about itself.
+    pub log: Log,
+    /// The certificates that clients see.
+    pub tls: Vec<Certificate>,
+    /// How clients prove who they are.
+    pub sasl: Sasl,
+    /// The door for clients.
+    pub c2s: crate::door::config::Config,
+    /// Sessions and their conflicts.
+    pub session_manager: crate::session_manager::config::Config,
+    /// The other nodes.
+    pub cluster: crate::cluster::config::Config,
+    /// The operator's doors.
+    pub admin: crate::admin::config::Config,
+}
+
+/// The section `[server]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// The domains that are served; the same on all nodes.
+    pub domains: Vec<String>,
+    /// Where this node keeps its rows; no other node may have the same.
+    pub data_dir: PathBuf,
+    /// How long a stopping node waits for its clients to go.
+    pub stop_time_max: Span,
+}
+
+/// The section `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// What is written: `error`, `warn`, `info`, `debug`, `trace`, or one for
+    /// each room: `info,jabiru::cluster=debug`.
+    pub level: String,
+    /// Lines for people, or for machines.
+    pub format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The section `[sasl]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sasl {
+    /// What is offered, where it is safe and possible.
+    pub mechanisms: Vec<Mechanism>,
+    /// How often a new password is hashed (RFC 7677 §4: at least 4096).
+    pub iterations: Iterations,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { domains: Vec::new(), data_dir: "data".into(), stop_time_max: Span::seconds(10) }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+impl Default for Sasl {
+    fn default() -> Self {
+        Self { mechanisms: Mechanism::ALL.to_vec(), iterations: Iterations::default() }
+    }
+}
+
+/// What is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// A file, a variable or a flag.
+    pub place: String,
+    /// The line in the file.
+    pub line: Option<usize>,
+    /// The key, with its section.
+    pub key: Option<String>,
+    /// What was found, and what is allowed.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.place)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, ": {key}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// One source of keys and its text, to say where something was found.
+struct Source {
+    place: String,
+    text: String,
+}
+
+impl Config {
+    /// Reads `files`, then the environment, then `flags` (`section.key=value`).
+    /// Relative paths are meant from the folder of the last file.
+    ///
+    /// # Errors
+    /// All that is wrong with the first source that is wrong.
+    pub fn load(
+        files: &[PathBuf],
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[String],
+    ) -> Result<Self, Vec<ConfigError>> {
+        let mut keys = toml::Table::new();
+        let mut sources = Vec::new();
+        for file in files {
+            let source = read(file).map_err(|error| vec![error])?;
+            let table = parse(&source).map_err(|error| vec![error])?;
+            merge(&mut keys, table);
+            sources.push(source);
+        }
+        let variables = environment.into_iter().filter_map(|(name, value)| {
+            let key = name.strip_prefix(VARIABLE_PREFIX)?;
+            let (section, key) = key.split_once(VARIABLE_DIVIDER)?;
+            Some((name.clone(), format!("{section}.{key}").to_lowercase(), value))
+        });
+        let flags = flags.iter().map(|flag| {
+            let (key, value) = flag.split_once('=').unwrap_or((flag, ""));
+            (format!("--set {flag}"), key.to_owned(), value.to_owned())
+        });
+        for (place, key, value) in variables.chain(flags) {
+            let text = one_key(&key, &value);
+            let source = Source { place, text };
+            let table = parse(&source).map_err(|mut error| {
+                error.line = None;
+                vec![error]
+            })?;
+            merge(&mut keys, table);
+            sources.push(source);
+        }
+        let mut config: Config = keys.try_into().map_err(|error: toml::de::Error| {
+            vec![ConfigError {
+                place: "config".into(),
+                line: None,
+                key: None,
+                message: error.message().to_owned(),
+            }]
+        })?;
+        let errors: Vec<_> =
+            config.faults().map(|(key, message)| locate(&sources, key, message)).collect();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        if let Some(folder) = files.last().and_then(|file| file.parent()) {
+            config.move_to(folder);
+        }
+        Ok(config)
+    }
+
+    /// The domains, checked.
+    pub fn domains(&self) -> Vec<Domain> {
+        self.server.domains.iter().filter_map(|text| Domain::parse(text).ok()).collect()
+    }
+
+    /// What cannot be seen at one value alone.
+    fn faults(&self) -> impl Iterator<Item = (&'static str, String)> + use<> {
+        let mut faults = Vec::new();
+        if self.server.domains.is_empty() {
+            faults.push(("server.domains", "at least one domain must be served".into()));
+        }
+        for domain in &self.server.domains {
+            if Domain::parse(domain).is_err() {
+                faults.push(("server.domains", format!("{domain:?} is not a domain")));
+            }
+        }
+        if self.tls.is_empty() && self.c2s.require_tls {
+            let cure = "`jabiru cert` makes one for trying out";
+            faults.push(("tls", format!("no certificate, but c2s.require_tls is on; {cure}")));
+        }
+        if self.tls.is_empty() && !self.c2s.direct_tls_listen.is_empty() {
+            let cure = "give one, or set it to []";
+            faults.push(("c2s.direct_tls_listen", format!("there is no certificate; {cure}")));
+        }
+        for seed in &self.cluster.seeds {
+            let port = seed.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            if port.is_none() {
+                let allowed = "a host or an address with a port, as \"node1.example:4369\"";
+                faults.push(("cluster.seeds", format!("{seed:?}: expected {allowed}")));
+            }
+        }
+        let mut bounds = |key, value: u64, allowed: std::ops::RangeInclusive<u64>| {
+            if !allowed.contains(&value) {
+                let (low, high) = (allowed.start(), allowed.end());
+                faults.push((key, format!("{value} is not between {low} and {high}")));
+            }
+        };
+        let millis = |span: Span| u64::try_from(span.get().as_millis()).unwrap_or(u64::MAX);
+        let c2s = &self.c2s;
+        bounds("cluster.gossip_interval", millis(self.cluster.gossip_interval), 20..=10_000);
+        bounds("cluster.phi", u64::from(self.cluster.phi), 2..=32);
+        bounds("cluster.nodes_max", self.cluster.nodes_max as u64, 1..=1_000);
+        bounds("c2s.negotiation_timeout", millis(c2s.negotiation_timeout), 1_000..=600_000);
+        bounds("c2s.write_timeout", millis(c2s.write_timeout), 1_000..=3_600_000);
+        let attempts = u64::from(c2s.authentication_attempts_max);
+        bounds("c2s.authentication_attempts_max", attempts, 1..=100);
+        bounds("c2s.connections_max", c2s.connections_max as u64, 1..=10_000_000);
+        // RFC 6120 §13.12 wants 10,000 bytes at least
+        let largest = 512 << 10;
+        bounds("c2s.stanza_bytes_max", c2s.stanza_bytes_max.bytes() as u64, 10_000..=largest);
+        let before = c2s.unauthenticated_bytes_max.bytes() as u64;
+        bounds("c2s.unauthenticated_bytes_max", before, 4_096..=largest);
+        let outbox = c2s.outbox_bytes_max.bytes() as u64;
+        bounds("c2s.outbox_bytes_max", outbox, 16_384..=1 << 30);
+        bounds("c2s.depth_max", u64::from(c2s.depth_max), 8..=1_000);
+        bounds("c2s.attributes_max", u64::from(c2s.attributes_max), 8..=1_000);
+        let sessions = self.session_manager.sessions_per_user_max as u64;
+        bounds("session_manager.sessions_per_user_max", sessions, 1..=1_000);
+        if tracing_subscriber::EnvFilter::try_new(&self.log.level).is_err() {
+            faults.push(("log.level", format!("{:?} is no level", self.log.level)));
+        }
+        faults.into_iter()
+    }
+
+    /// Relative paths become paths in `folder`.
+    fn move_to(&mut self, folder: &Path) {
+        let paths =
+            [&mut self.server.data_dir, &mut self.cluster.cookie_file, &mut self.admin.socket];
+        let files = self.tls.iter_mut().flat_map(|one| [&mut one.certificate, &mut one.key]);
+        for path in paths.into_iter().chain(files) {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<Source, ConfigError> {
+    let place = file.display().to_string();
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(Source { place, text }),
+        Err(error) => {
+            let message = format!("cannot be read: {error}");
+            Err(ConfigError { place, line: None, key: None, message })
+        }
+    }
+}
+
+/// Checks one source by itself, so that what is wrong has a line.
+fn parse(source: &Source) -> Result<toml::Table, ConfigError> {
+    let wrong = |error: toml::de::Error| {
+        let at = error.span().map(|span| span.start);
+        let line = at.map(|at| line_of(&source.text, at));
+        let key = at.and_then(|at| key_at(&source.text, at));
+        let message = error.message().trim_end().replace('\n', "; ");
+        ConfigError { place: source.place.clone(), line, key, message }
+    };
+    let table = toml::from_str::<toml::Table>(&source.text).map_err(wrong)?;
+    toml::from_str::<Config>(&source.text).map_err(wrong)?;
+    Ok(table)
+}
+
+/// `value` as TOML, or as a text if it is none.
+fn one_key(key: &str, value: &str) -> String {
+    let as_it_is = format!("{key} = {value}\n");
+    match toml::from_str::<toml::Table>(&as_it_is) {
+        Ok(_) => as_it_is,
+        Err(_) => format!("{key} = {}\n", toml::Value::String(value.into())),
+    }
+}
+
+/// Tables are merged, anything else is replaced.
+fn merge(keys: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (keys.get_mut(&key), value) {
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) => merge(old, new),
+            (_, value) => {
+                keys.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Where a key was last given.
+fn locate(sources: &[Source], key: &str, message: String) -> ConfigError {
+    let found = sources.iter().rev().find_map(|source| {
+        let starts = source.text.match_indices('\n').map(|(at, _)| at + 1);
+        let mut starts = std::iter::once(0).chain(starts);
+        let at = starts.find(|at| key_at(&source.text, *at).as_deref() == Some(key))?;
+        Some((source, line_of(&source.text, at)))
+    });
+    let (place, line) = match found {
+        Some((source, _)) if source.text.lines().count() == 1 => (source.place.clone(), None),
+        Some((source, line)) => (source.place.clone(), Some(line)),
+        None => (sources.first().map_or("config", |first| &first.place).to_owned(), None),
+    };
+    ConfigError { place, line, key: Some(key.to_owned()), message }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// The key of the line at `at`, with its section.
+fn key_at(text: &str, at: usize) -> Option<String> {
+    let before = text.get(..at)?;
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    let line = text.get(start..)?.lines().next()?.trim();
+    if line.starts_with('#') {
+        return None;
+    }
+    let section = |line: &str| {
+        let name = line.trim().trim_start_matches('[').split(']').next().unwrap_or_default();
+        name.trim().to_owned()
+    };
+    if line.starts_with('[') {
+        return Some(section(line));
+    }
+    let key = line.split('=').next()?.trim();
+    let header = before.lines().rev().find(|line| line.trim_start().starts_with('['));
+    match header {
+        Some(header) => Some(format!("{}.{key}", section(header))),
+        None => Some(key.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str =
+        "[server]\ndomains = ['im']\n[c2s]\nrequire_tls = false\ndirect_tls_listen = []\n";
+
+    fn load(text: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<Config, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("jabiru.toml");
+        std::fs::write(&file, text).expect("written");
+        let variables = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).into()).collect();
+        Config::load(&[file], variables, &flags).map_err(|errors| {
+            let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            lines.join("\n").replace(&format!("{}/", folder.path().display()), "")
+        })
+    }
+
+    #[track_caller]
+    fn check(more: &str, expected: &str) {
+        let said = load(&format!("{GOOD}{more}"), &[], &[]).expect_err("it is wrong");
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        check(
+            "depth_max = 'x'",
+            "jabiru.toml:6: c2s.depth_max: invalid type: string \"x\", expected u16",
+        );
+        check("depth_max = 1", "jabiru.toml:6: c2s.depth_max: 1 is not between 8 and 1000");
+        check(
+            "[cluster]\nseeds = ['a']",
+            "jabiru.toml:7: cluster.seeds: \"a\": expected a host or an address with a port, as \"node1.example:4369\"",
+        );
+        check(
+            "[session_manager]\nconflict = 'fight'",
+            "jabiru.toml:7: session_manager.conflict: unknown variant `fight`, expected one of `replace`, `refuse`, `rename`",
+        );
+        let unknown =
+            load(&format!("{GOOD}[cluster]\nseed = 'a:1'"), &[], &[]).expect_err("unknown");
+        assert!(
+            unknown
+                .starts_with("jabiru.toml:7: cluster.seed: unknown field `seed`, expected one of"),
+            "{unknown}"
+        );
+        let broken = load("[server", &[], &[]).expect_err("broken");
+        assert!(broken.starts_with("jabiru.toml:1: "), "{broken}");
+    }
+
+    #[test]
+    fn nothing_at_all_says_what_is_missing() {
+        let said = load("", &[], &[]).expect_err("no domain");
+        assert!(said.contains("server.domains: at least one domain"), "{said}");
+        assert!(said.contains("tls: no certificate"), "{said}");
+    }
+
+    #[test]
+    fn flags_go_over_the_environment_and_that_over_files() {
+        let file = "[cluster]\nphi = 5\nnodes_max = 5\ngossip_interval = '50ms'\n";
+        let text = format!("{GOOD}{file}");
+        let environment = [
+            ("JABIRU_CLUSTER__PHI", "6"),
+            ("JABIRU_CLUSTER__NODES_MAX", "6"),
+            ("JABIRU_COOKIE", "x"),
+        ];
+        let config = load(&text, &environment, &["cluster.phi=7"]).expect("fine");
+        assert_eq!((config.cluster.phi, config.cluster.nodes_max), (7, 6));
+        assert_eq!(config.cluster.gossip_interval, Span::millis(50));
+        let config = load(&text, &[], &["log.level=debug"]).expect("a text needs no quotes");
+        assert_eq!(config.log.level, "debug");
+    }
+
+    #[test]
+    fn a_wrong_variable_or_flag_is_named() {
+        let said = load(GOOD, &[("JABIRU_CLUSTER__PHI", "x")], &[]).expect_err("wrong");
+        assert_eq!(
+            said,
+            "JABIRU_CLUSTER__PHI: cluster.phi: invalid type: string \"x\", expected u8"
+        );
+        let said = load(GOOD, &[], &["cluster.phi=99"]).expect_err("wrong");
+        assert_eq!(said, "--set cluster.phi=99: cluster.phi: 99 is not between 2 and 32");
+    }
+
+    #[test]
+    fn paths_are_meant_from_the_folder_of_the_file() {
+        let config = load(&format!("{GOOD}[cluster]\ncookie_file = 'x/cookie'"), &[], &[]);
+        let path = config.expect("fine").cluster.cookie_file;
+        assert!(path.is_absolute() && path.ends_with("x/cookie"), "{}", path.display());
+    }
+}
