@@ -1,0 +1,299 @@
+//! A cluster of real processes on loopback, for tests that look from outside.
+
+#![allow(dead_code, unreachable_pub)]
+
+pub mod client;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Longer than anything here takes, on a machine that is busy as well.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// What all test clusters serve.
+pub const DOMAIN: &str = "localhost";
+
+pub const JABIRU: &str = env!("CARGO_BIN_EXE_jabiru");
+
+/// Some nodes that share a cookie.
+pub struct Nodes {
+    pub list: Vec<Node>,
+    pub folder: TempDir,
+    extra: String,
+}
+
+/// One node, running or not.
+pub struct Node {
+    pub name: String,
+    pub folder: PathBuf,
+    pub ports: Ports,
+    child: Option<Child>,
+}
+
+/// Where it listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    pub mesh: u16,
+    pub plain: u16,
+    pub direct: u16,
+    pub http: u16,
+}
+
+/// The folder with the authority that clients in tests trust.
+pub fn tls() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tests");
+    let folder = root.join("tls");
+    if !folder.join("ca.pem").exists() {
+        fs::create_dir_all(&root).expect("writable");
+        let made = tempfile::tempdir_in(&root).expect("writable").keep();
+        let made = made.join("tls");
+        let out = made.to_str().expect("a text");
+        succeed(&["cert", "--domain", DOMAIN, "--domain", "other.localhost", "--out", out], "");
+        // whoever is first wins; the others use what is there
+        let _ = fs::rename(&made, &folder);
+    }
+    folder
+}
+
+/// A port that is free now.
+fn free_port() -> u16 {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    socket.local_addr().expect("bound").port()
+}
+
+/// Runs a command of ours.
+pub fn run(args: &[&str], input: &str) -> Output {
+    use std::io::Write;
+    let mut child = Command::new(JABIRU)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    // a command that reads nothing may have ended
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    child.wait_with_output().expect("it ends")
+}
+
+/// Runs a command that must succeed, and gives back what it printed.
+#[track_caller]
+pub fn succeed(args: &[&str], input: &str) -> String {
+    let output = run(args, input);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{args:?}: {said}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Waits for a state.
+#[track_caller]
+pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < SOON, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+impl Nodes {
+    /// So many nodes, started one after the other, that all agree.
+    pub fn start(count: usize) -> Nodes {
+        Nodes::start_with(count, "")
+    }
+
+    /// As above; `extra` is added to each configuration.
+    pub fn start_with(count: usize, extra: &str) -> Nodes {
+        let mut nodes = Nodes::prepare(count, extra);
+        for node in &mut nodes.list {
+            node.start();
+        }
+        nodes.wait_until_all_agree();
+        nodes
+    }
+
+    /// Nodes that have not been started.
+    pub fn prepare(count: usize, extra: &str) -> Nodes {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cookie = folder.path().join("cookie");
+        succeed(&["cookie", "--write", cookie.to_str().expect("text")], "");
+        let mut nodes = Nodes { folder, list: Vec::new(), extra: extra.to_owned() };
+        let ports: Vec<Ports> = (0..count)
+            .map(|_| Ports {
+                mesh: free_port(),
+                plain: free_port(),
+                direct: free_port(),
+                http: free_port(),
+            })
+            .collect();
+        for (at, port) in ports.iter().enumerate() {
+            let name = format!("n{at}");
+            let folder = nodes.folder.path().join(&name);
+            fs::create_dir_all(&folder).expect("writable");
+            let seeds: Vec<String> =
+                ports.iter().map(|ports| format!("\"127.0.0.1:{}\"", ports.mesh)).collect();
+            fs::write(folder.join("jabiru.toml"), nodes.config(&name, *port, &seeds))
+                .expect("writable");
+            nodes.list.push(Node { name, folder, ports: *port, child: None });
+        }
+        nodes
+    }
+
+    fn config(&self, name: &str, ports: Ports, seeds: &[String]) -> String {
+        let tls = tls();
+        format!(
+            "[server]\ndomains = [\"{DOMAIN}\", \"other.localhost\"]\n\
+             [[tls]]\ncertificate = {:?}\nkey = {:?}\n\
+             [c2s]\nlisten = [\"127.0.0.1:{}\"]\ndirect_tls_listen = [\"127.0.0.1:{}\"]\n\
+             [sasl]\niterations = 4096\n\
+             [cluster]\nname = \"{name}\"\nlisten = \"127.0.0.1:{}\"\nseeds = [{}]\n\
+             cookie_file = \"../cookie\"\n\
+             [admin]\nsocket = \"control.sock\"\nhttp_listen = [\"127.0.0.1:{}\"]\n{}\n",
+            tls.join("cert.pem"),
+            tls.join("key.pem"),
+            ports.plain,
+            ports.direct,
+            ports.mesh,
+            seeds.join(", "),
+            ports.http,
+            self.extra,
+        )
+    }
+
+    /// Makes an account; all nodes have it then.
+    pub fn account(&self, user: &str, password: &str) {
+        let node = self.list.iter().find(|node| node.runs()).expect("a node runs");
+        let jid = format!("{user}@{DOMAIN}");
+        node.jabiru(&["user", "add", &jid], password);
+    }
+
+    /// All nodes that run say that they agree.
+    #[track_caller]
+    pub fn wait_until_all_agree(&self) {
+        let count = self.list.iter().filter(|node| node.runs()).count();
+        let wanted = match count {
+            1 => "1 node, alone".to_owned(),
+            count => format!("{count} nodes, all agree"),
+        };
+        for node in self.list.iter().filter(|node| node.runs()) {
+            wait_for(&format!("{} says: {wanted}", node.name), || {
+                node.verdict().as_deref() == Some(&wanted)
+            });
+        }
+    }
+}
+
+impl Node {
+    /// Starts it and waits until it serves.
+    pub fn start(&mut self) {
+        self.spawn();
+        let name = self.name.clone();
+        wait_for(&format!("{name} serves"), || {
+            let ended = self.child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|end| end.is_some()));
+            assert!(!ended, "{name} has ended:\n{}", self.log());
+            self.status().is_some()
+        });
+    }
+
+    /// Starts it, whatever becomes of it.
+    pub fn spawn(&mut self) {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("log"))
+            .expect("writable");
+        let child = Command::new(JABIRU)
+            .args(["serve", "-c"])
+            .arg(self.folder.join("jabiru.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("it starts");
+        self.child = Some(child);
+    }
+
+    pub fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// As a crash would.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("it is ours");
+        child.wait().expect("it has ended");
+    }
+
+    /// In good order.
+    pub fn stop(&mut self) {
+        self.jabiru(&["stop"], "");
+        let mut child = self.child.take().expect("it runs");
+        assert!(child.wait().expect("it ends").success(), "{}", self.log());
+    }
+
+    /// Waits until it has ended by itself, and gives back its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.take().expect("it runs").wait().expect("it ends").code()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    pub fn socket(&self) -> String {
+        self.folder.join("control.sock").display().to_string()
+    }
+
+    /// Runs a command that this node carries out.
+    #[track_caller]
+    pub fn jabiru(&self, args: &[&str], input: &str) -> String {
+        succeed(&self.with_socket(args), input)
+    }
+
+    fn with_socket<'a>(&self, args: &[&'a str]) -> Vec<&'a str> {
+        let socket: &'static str = Box::leak(format!("--socket={}", self.socket()).into_boxed_str());
+        let (command, rest) = args.split_first().expect("a command");
+        [&[*command, socket], rest].concat()
+    }
+
+    /// What `jabiru status --json` says.
+    pub fn status(&self) -> Option<serde_json::Value> {
+        let output = run(&self.with_socket(&["status", "--json"]), "");
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    pub fn verdict(&self) -> Option<String> {
+        Some(self.status()?.get("verdict")?.as_str()?.to_owned())
+    }
+
+    /// How many sessions it sees, on all nodes.
+    pub fn sessions(&self) -> Vec<String> {
+        let output = run(&self.with_socket(&["sessions", "--json", "--limit", "100000"]), "");
+        let lines: Vec<serde_json::Value> =
+            serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let jid = |line: &serde_json::Value| Some(line.get("jid")?.as_str()?.to_owned());
+        lines.iter().filter_map(jid).collect()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of {}\n{}", self.name, self.log());
+        }
+    }
+}
