@@ -3,8 +3,16 @@
 
 mod support;
 
-use support::Nodes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
 use support::client::{Door, One};
+use support::{DOMAIN, Nodes, wait_for};
+use tokio_xmpp::parsers::message::MessageType;
+use tokio_xmpp::{Event, Stanza};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_clients_on_two_nodes_chat() {
@@ -19,4 +27,152 @@ async fn two_clients_on_two_nodes_chat() {
     juliet.say(&romeo.jid.to_bare().into(), "Here!").await;
     let (from, text) = romeo.hear().await;
     assert_eq!((from, text.as_str()), (juliet.jid.clone(), "Here!"));
+    let mut seen = nodes.list[2].sessions();
+    seen.sort();
+    assert_eq!(seen, [juliet.jid.to_string(), romeo.jid.to_string()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_can_bind_its_proof_to_the_channel() {
+    for mechanism in ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS"] {
+        let nodes = Nodes::start_with(1, &format!("mechanisms = [\"{mechanism}\"]"));
+        nodes.account("romeo", "r0m30");
+        for door in [Door::StartTls, Door::Direct] {
+            One::online(&nodes.list[0], door, "romeo", "garden", "r0m30").await;
+        }
+    }
+}
+
+/// Sessions on the node that is killed, and messages to them.
+const COUNT: usize = 200;
+
+/// Sessions of one account: what the default configuration allows.
+const PER_USER: usize = 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_killed_node_loses_no_message_and_comes_back() {
+    let mut nodes = Nodes::start(3);
+    nodes.account("romeo", "r0m30");
+    for user in 0..COUNT / PER_USER {
+        nodes.account(&format!("u{user}"), "secret");
+    }
+    let mut romeo = One::online(&nodes.list[0], Door::StartTls, "romeo", "garden", "r0m30").await;
+
+    // two hundred clients on the node that will die, each noting what it gets
+    let heard = Arc::new(std::sync::Mutex::new(BTreeMap::<String, usize>::new()));
+    let online = Arc::new(AtomicUsize::new(0));
+    let mut receivers = Vec::new();
+    for number in 0..COUNT {
+        let (user, resource) =
+            (format!("u{}", number / PER_USER), format!("r{}", number % PER_USER));
+        let node = &nodes.list[1];
+        let mut one = One::online(node, Door::Direct, &user, &resource, "secret").await;
+        online.fetch_add(1, Ordering::Relaxed);
+        let heard = Arc::clone(&heard);
+        receivers.push((
+            one.jid.clone(),
+            tokio::spawn(async move {
+                while let Some(event) = one.client.next().await {
+                    match event {
+                        Event::Stanza(Stanza::Message(message)) => {
+                            let text = message.bodies.values().next().cloned().unwrap_or_default();
+                            *heard.lock().expect("no panic").entry(text).or_default() += 1;
+                        }
+                        Event::Disconnected(_) => return,
+                        _ => {}
+                    }
+                }
+            }),
+        ));
+    }
+    assert_eq!(online.load(Ordering::Relaxed), COUNT);
+    wait_for("all sessions are seen", || nodes.list[0].sessions().len() == COUNT + 1);
+
+    // the node dies when a third of the messages are on their way
+    let mut killed = None;
+    for (number, (jid, _)) in receivers.iter().enumerate() {
+        romeo.say(jid, &format!("m{number}")).await;
+        if number == COUNT / 3 {
+            nodes.list[1].kill();
+            killed = Some(Instant::now());
+        }
+    }
+    let killed = killed.expect("it was killed");
+    wait_for("the killed node is forgotten", || {
+        let status = nodes.list[0].status().expect("it answers");
+        status["nodes"].as_array().is_some_and(|nodes| nodes.len() == 2)
+    });
+    let took = killed.elapsed();
+    assert!(took < Duration::from_millis(500), "it took {took:?}");
+
+    // every message was heard, or came back
+    let mut returned = BTreeMap::<String, usize>::new();
+    let begin = Instant::now();
+    loop {
+        let done = {
+            let heard = heard.lock().expect("no panic");
+            let missing = |number: &usize| {
+                let text = format!("m{number}");
+                !heard.contains_key(&text) && !returned.contains_key(&text)
+            };
+            (0..COUNT).filter(missing).collect::<Vec<_>>()
+        };
+        if done.is_empty() {
+            break;
+        }
+        assert!(begin.elapsed() < support::SOON, "lost: {done:?}");
+        let Ok(event) = tokio::time::timeout(Duration::from_millis(200), romeo.client.next()).await
+        else {
+            continue;
+        };
+        if let Some(Event::Stanza(Stanza::Message(message))) = event {
+            assert_eq!(message.type_, MessageType::Error);
+            let id = message.id.expect("an error has the id of what it answers");
+            *returned.entry(id.0).or_default() += 1;
+        }
+    }
+    let heard = heard.lock().expect("no panic").clone();
+    assert!(heard.values().chain(returned.values()).all(|count| *count == 1), "twice");
+    let both: Vec<_> = heard.keys().filter(|text| returned.contains_key(*text)).collect();
+    // what a client had and its node could not acknowledge any more
+    assert!(both.len() <= 1, "heard and returned: {both:?}");
+    println!("{} heard, {} returned, {} both", heard.len(), returned.len(), both.len());
+
+    // its users are gone, everywhere, and its name may come back
+    assert_eq!(nodes.list[2].sessions(), [romeo.jid.to_string()]);
+    nodes.list[1].start();
+    nodes.wait_until_all_agree();
+    let mut again = One::online(&nodes.list[1], Door::StartTls, "u0", "again", "secret").await;
+    romeo.say(&again.jid, "Still there?").await;
+    assert_eq!(again.hear().await.1, "Still there?");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_may_start_in_any_order() {
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let mut nodes = Nodes::prepare(3, "");
+        for at in order {
+            nodes.list[at].start();
+        }
+        nodes.wait_until_all_agree();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_survive_all_nodes_and_reach_those_that_were_away() {
+    let mut nodes = Nodes::start(3);
+    nodes.account("early", "one");
+    nodes.list[2].stop();
+    nodes.account("late", "two");
+    nodes.list[0].jabiru(&["user", "remove", &format!("early@{DOMAIN}")], "");
+    nodes.list[2].start();
+    nodes.wait_until_all_agree();
+    let list = |at: usize| nodes.list[at].jabiru(&["user", "list"], "");
+    assert_eq!(list(2), format!("late@{DOMAIN}\n"));
+    for node in &mut nodes.list {
+        node.kill();
+    }
+    nodes.list[2].start();
+    assert_eq!(nodes.list[2].jabiru(&["user", "list"], ""), format!("late@{DOMAIN}\n"));
+    One::online(&nodes.list[2], Door::StartTls, "late", "x", "two").await;
 }

@@ -13,6 +13,7 @@ use tracing::warn;
 
 use crate::cluster::events::Event;
 use crate::cluster::handle::Cluster;
+use crate::cluster::members::Members;
 use crate::cluster::news::Input;
 use crate::cluster::node::NodeId;
 
@@ -71,11 +72,11 @@ pub(super) struct Asks {
 #[derive(Debug, Default)]
 struct Waiting {
     next: u64,
-    answers: HashMap<u64, oneshot::Sender<Bytes>>,
+    answers: HashMap<u64, (NodeId, oneshot::Sender<Bytes>)>,
 }
 
 impl Asks {
-    fn begin(&self) -> Option<(u64, oneshot::Receiver<Bytes>)> {
+    fn begin(&self, to: NodeId) -> Option<(u64, oneshot::Receiver<Bytes>)> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.answers.len() >= WAITING_MAX {
             return None;
@@ -83,13 +84,19 @@ impl Asks {
         waiting.next += 1;
         let number = waiting.next;
         let (answer, answered) = oneshot::channel();
-        waiting.answers.insert(number, answer);
+        waiting.answers.insert(number, (to, answer));
         Some((number, answered))
     }
 
     fn end(&self, number: u64) -> Option<oneshot::Sender<Bytes>> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.answers.remove(&number)
+        waiting.answers.remove(&number).map(|(_, answer)| answer)
+    }
+
+    /// Whoever asked a node that is gone need not wait.
+    pub(super) fn only(&self, members: &Members) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.answers.retain(|_, (to, _)| members.contains(*to));
     }
 
     /// A word that found no way.
@@ -134,7 +141,7 @@ pub(super) async fn ask(
     if body.len() > BODY_BYTES_MAX {
         return Err(AskError::TooLong);
     }
-    let (number, answered) = cluster.asks.begin().ok_or(AskError::Unreachable)?;
+    let (number, answered) = cluster.asks.begin(to).ok_or(AskError::Unreachable)?;
     if to == cluster.me().id {
         let own = Arc::clone(cluster);
         let question = Question { from: to, topic, body, number, cluster: own };

@@ -305,6 +305,7 @@ impl Cluster {
             Output::Unsaid { channel, body, .. } => self.asks.unsaid(channel, &body),
             Output::Members(members) => {
                 self.say_members(&members);
+                self.asks.only(&members);
                 self.members.send_replace(Arc::clone(&members));
                 self.tell(Event::Members(members));
             }

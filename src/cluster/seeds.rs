@@ -34,14 +34,15 @@ pub(super) async fn look(driver: &Arc<Driver>, gossip: &Gossip, seeds: &[String]
     let mut notice = Notice::default();
     loop {
         let addresses = look_up(seeds).await;
-        let others: Vec<_> =
-            addresses.into_iter().filter(|one| *one != cluster.address()).collect();
+        let ours = cluster.address();
+        let is_own_only = !addresses.is_empty() && addresses.iter().all(|one| *one == ours);
+        let others: Vec<_> = addresses.into_iter().filter(|one| *one != ours).collect();
         for address in &others {
             gossip.greet(*address);
         }
         let is_alone = cluster.members().count() == 1;
         rounds_alone = if is_alone { rounds_alone.saturating_add(1) } else { 0 };
-        if rounds_alone >= PATIENCE_ROUNDS && !seeds.is_empty() {
+        if rounds_alone >= PATIENCE_ROUNDS && !seeds.is_empty() && !is_own_only {
             rounds_alone = 0;
             if let Some(reasons) = find_out(driver, seeds, &others).await
                 && notice.say().is_some()

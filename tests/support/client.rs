@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio_xmpp::connect::{DirectTlsServerConnector, DnsConfig, StartTlsServerConnector};
 use tokio_xmpp::jid::Jid;
-use tokio_xmpp::parsers::message::{Lang, Message, MessageType};
+use tokio_xmpp::parsers::message::{Id, Lang, Message, MessageType};
 use tokio_xmpp::parsers::presence::{Presence, Type};
 use tokio_xmpp::xmlstream::Timeouts;
 use tokio_xmpp::{Client, Event, Stanza};
@@ -53,7 +53,13 @@ pub fn connect(node: &Node, door: Door, user: &str, resource: &str, password: &s
 
 impl One {
     /// Logs in and becomes available.
-    pub async fn online(node: &Node, door: Door, user: &str, resource: &str, password: &str) -> One {
+    pub async fn online(
+        node: &Node,
+        door: Door,
+        user: &str,
+        resource: &str,
+        password: &str,
+    ) -> One {
         let mut client = connect(node, door, user, resource, password);
         let online = async {
             loop {
@@ -75,10 +81,11 @@ impl One {
         self.client.send_stanza(stanza).await.expect("sent");
     }
 
-    /// A chat message.
+    /// A chat message whose id is its text.
     pub async fn say(&mut self, to: &Jid, text: &str) {
         let mut message = Message::new(Some(to.clone()));
         message.type_ = MessageType::Chat;
+        message.id = Some(Id(text.to_owned()));
         message.bodies.insert(Lang::from(String::new()), text.to_owned());
         self.send(message.into()).await;
     }
@@ -103,19 +110,5 @@ impl One {
         let message = self.message().await;
         let text = message.bodies.values().next().cloned().unwrap_or_default();
         (message.from.expect("servers say who it is from"), text)
-    }
-
-    /// Why the server ends the stream.
-    pub async fn ended(&mut self) -> String {
-        let next = async {
-            loop {
-                match self.client.next().await {
-                    Some(Event::Disconnected(error)) => return format!("{error:?}"),
-                    Some(_) => {}
-                    None => return "ended".to_owned(),
-                }
-            }
-        };
-        tokio::time::timeout(SOON, next).await.expect("an end in time")
     }
 }

@@ -108,7 +108,8 @@ impl Nodes {
         Nodes::start_with(count, "")
     }
 
-    /// As above; `extra` is added to each configuration.
+    /// As above; `extra` is added to each configuration, whose last section is
+    /// `[sasl]`.
     pub fn start_with(count: usize, extra: &str) -> Nodes {
         let mut nodes = Nodes::prepare(count, extra);
         for node in &mut nodes.list {
@@ -151,10 +152,10 @@ impl Nodes {
             "[server]\ndomains = [\"{DOMAIN}\", \"other.localhost\"]\n\
              [[tls]]\ncertificate = {:?}\nkey = {:?}\n\
              [c2s]\nlisten = [\"127.0.0.1:{}\"]\ndirect_tls_listen = [\"127.0.0.1:{}\"]\n\
-             [sasl]\niterations = 4096\n\
              [cluster]\nname = \"{name}\"\nlisten = \"127.0.0.1:{}\"\nseeds = [{}]\n\
              cookie_file = \"../cookie\"\n\
-             [admin]\nsocket = \"control.sock\"\nhttp_listen = [\"127.0.0.1:{}\"]\n{}\n",
+             [admin]\nsocket = \"control.sock\"\nhttp_listen = [\"127.0.0.1:{}\"]\n\
+             [sasl]\niterations = 4096\n{}\n",
             tls.join("cert.pem"),
             tls.join("key.pem"),
             ports.plain,
@@ -195,7 +196,10 @@ impl Node {
         self.spawn();
         let name = self.name.clone();
         wait_for(&format!("{name} serves"), || {
-            let ended = self.child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|end| end.is_some()));
+            let ended = self
+                .child
+                .as_mut()
+                .is_some_and(|child| child.try_wait().is_ok_and(|end| end.is_some()));
             assert!(!ended, "{name} has ended:\n{}", self.log());
             self.status().is_some()
         });
@@ -261,7 +265,8 @@ impl Node {
     }
 
     fn with_socket<'a>(&self, args: &[&'a str]) -> Vec<&'a str> {
-        let socket: &'static str = Box::leak(format!("--socket={}", self.socket()).into_boxed_str());
+        let socket: &'static str =
+            Box::leak(format!("--socket={}", self.socket()).into_boxed_str());
         let (command, rest) = args.split_first().expect("a command");
         [&[*command, socket], rest].concat()
     }

@@ -1,0 +1,188 @@
+//! Clients by slixmpp, from PyPI, against real nodes. `scripts/test` makes the
+//! Python environment that they need.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+use support::{DOMAIN, Node, Nodes, SOON};
+
+/// Python with some clients.
+struct Slix {
+    child: Child,
+    input: ChildStdin,
+    lines: Receiver<String>,
+    heard: Vec<String>,
+}
+
+impl Slix {
+    fn start() -> Slix {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let python = root.join(".venv/bin/python");
+        assert!(python.exists(), "no Python environment: `scripts/test --setup` makes it");
+        let mut child = Command::new(python)
+            .arg(root.join("tests/interop/slix.py"))
+            .arg(support::tls().join("ca.pem"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let input = child.stdin.take().expect("piped");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let (tell, lines) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if tell.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Slix { child, input, lines, heard: Vec::new() }
+    }
+
+    fn tell(&mut self, line: &str) {
+        writeln!(self.input, "{line}").expect("it reads");
+    }
+
+    fn connect(
+        &mut self,
+        name: &str,
+        node: &Node,
+        door: &str,
+        jid: &str,
+        password: &str,
+        mechanism: &str,
+    ) {
+        let port = if door == "direct" { node.ports.direct } else { node.ports.plain };
+        self.tell(&format!("connect {name} {jid} {password} {port} {door} {mechanism}"));
+    }
+
+    /// Waits for a line that begins so.
+    #[track_caller]
+    fn wait_for(&mut self, begin: &str) -> String {
+        loop {
+            if let Some(at) = self.heard.iter().position(|line| line.starts_with(begin)) {
+                return self.heard.remove(at);
+            }
+            match self.lines.recv_timeout(SOON) {
+                Ok(line) => self.heard.push(line),
+                Err(_) => panic!("waited in vain for {begin:?}; heard {:?}", self.heard),
+            }
+        }
+    }
+}
+
+impl Drop for Slix {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn jid(user: &str, resource: &str) -> String {
+    format!("{user}@{DOMAIN}/{resource}")
+}
+
+#[test]
+fn every_unbound_mechanism_lets_a_client_in_by_both_doors() {
+    let nodes = Nodes::start(2);
+    nodes.account("romeo", "r0m30");
+    let mut slix = Slix::start();
+    // its -PLUS binds to tls-unique, which TLS 1.3 does not have; `spine` has
+    // a client that binds to the exporter
+    let mechanisms = ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"];
+    for (at, mechanism) in mechanisms.into_iter().enumerate() {
+        for (door, node) in [("starttls", &nodes.list[0]), ("direct", &nodes.list[1])] {
+            let name = format!("{door}{at}");
+            let full = jid("romeo", &name);
+            slix.connect(&name, node, door, &full, "r0m30", mechanism);
+            assert_eq!(
+                slix.wait_for(&format!("{name} mechanism")),
+                format!("{name} mechanism {mechanism}")
+            );
+            assert_eq!(slix.wait_for(&format!("{name} online")), format!("{name} online {full}"));
+        }
+    }
+}
+
+#[test]
+fn two_clients_chat_across_nodes_and_libraries() {
+    let nodes = Nodes::start(3);
+    nodes.account("romeo", "r0m30");
+    nodes.account("juliet", "jul13t");
+    let mut slix = Slix::start();
+    let (romeo, juliet) = (jid("romeo", "garden"), jid("juliet", "balcony"));
+    slix.connect("r", &nodes.list[0], "starttls", &romeo, "r0m30", "-");
+    slix.connect("j", &nodes.list[2], "direct", &juliet, "jul13t", "-");
+    slix.wait_for("r online");
+    slix.wait_for("j online");
+    slix.tell(&format!("say r {juliet} But soft, what light"));
+    assert_eq!(slix.wait_for("j heard"), format!("j heard {romeo} But soft, what light"));
+    slix.tell(&format!("say j {romeo} Ay me"));
+    assert_eq!(slix.wait_for("r heard"), format!("r heard {juliet} Ay me"));
+    // whom nobody can take for comes back
+    slix.tell("say r nobody@localhost Anyone?");
+    assert_eq!(slix.wait_for("r error"), "r error nobody@localhost service-unavailable");
+    slix.tell("say r nobody@elsewhere.example Anyone?");
+    assert_eq!(
+        slix.wait_for("r error"),
+        "r error nobody@elsewhere.example remote-server-not-found"
+    );
+}
+
+#[test]
+fn a_wrong_password_and_an_unknown_user_are_refused_alike() {
+    let nodes = Nodes::start(1);
+    nodes.account("romeo", "r0m30");
+    let mut slix = Slix::start();
+    for (name, user) in [("wrong", "romeo"), ("unknown", "nobody")] {
+        slix.connect(name, &nodes.list[0], "starttls", &jid(user, "x"), "wrong", "SCRAM-SHA-256");
+        assert_eq!(
+            slix.wait_for(&format!("{name} refused")),
+            format!("{name} refused not-authorized")
+        );
+    }
+}
+
+#[test]
+fn a_second_session_of_a_full_jid_takes_over_on_another_node() {
+    let nodes = Nodes::start(2);
+    nodes.account("romeo", "r0m30");
+    nodes.account("juliet", "jul13t");
+    let mut slix = Slix::start();
+    let romeo = jid("romeo", "garden");
+    slix.connect("first", &nodes.list[0], "starttls", &romeo, "r0m30", "-");
+    slix.wait_for("first online");
+    slix.connect("second", &nodes.list[1], "starttls", &romeo, "r0m30", "-");
+    slix.wait_for("second online");
+    assert_eq!(slix.wait_for("first stream-error"), "first stream-error conflict");
+    slix.wait_for("first offline");
+    slix.connect("j", &nodes.list[0], "direct", &jid("juliet", "balcony"), "jul13t", "-");
+    slix.wait_for("j online");
+    slix.tell(&format!("say j {romeo} Who is it?"));
+    assert_eq!(
+        slix.wait_for("second heard"),
+        format!("second heard {} Who is it?", jid("juliet", "balcony"))
+    );
+}
+
+#[test]
+fn a_stopping_node_and_a_kicking_operator_say_why() {
+    let mut nodes = Nodes::start(2);
+    nodes.account("romeo", "r0m30");
+    let mut slix = Slix::start();
+    slix.connect("kicked", &nodes.list[0], "starttls", &jid("romeo", "a"), "r0m30", "-");
+    slix.connect("stopped", &nodes.list[0], "starttls", &jid("romeo", "b"), "r0m30", "-");
+    slix.wait_for("kicked online");
+    slix.wait_for("stopped online");
+    // by the other node
+    nodes.list[1].jabiru(&["kick", &jid("romeo", "a")], "");
+    assert_eq!(slix.wait_for("kicked stream-error"), "kicked stream-error policy-violation");
+    nodes.list[0].stop();
+    assert_eq!(slix.wait_for("stopped stream-error"), "stopped stream-error system-shutdown");
+    nodes.wait_until_all_agree();
+    assert_eq!(nodes.list[1].sessions().len(), 0);
+}
