@@ -94,7 +94,7 @@ impl Tables {
     }
 
     /// Removes all rows of `slot` that `goes` says of their mark, from some of
-    /// the [`SHARDS`].
+    /// the shards.
     pub(super) fn sweep(
         &self,
         shards: Range<usize>,

@@ -62,6 +62,9 @@ impl Table {
 /// refused, for it would win against everybody for ever.
 const AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
 
+/// Keys and values, and the key to go on from.
+pub type Page = (Vec<(Vec<u8>, Bytes)>, Option<Vec<u8>>);
+
 /// The durable tables of this node.
 pub struct Durable {
     cluster: Arc<Cluster>,
@@ -123,7 +126,7 @@ impl Durable {
         table: Table,
         from: &[u8],
         limit: usize,
-    ) -> Result<(Vec<(Vec<u8>, Bytes)>, Option<Vec<u8>>), StoreError> {
+    ) -> Result<Page, StoreError> {
         let rows = self.store.scan(&[table.prefix()], &stored_key(table, from), limit)?;
         let next = rows.last().filter(|_| rows.len() == limit);
         let next = next.map(|(key, _)| [key.get(1..).unwrap_or_default(), &[0]].concat());
