@@ -73,8 +73,10 @@ fn rooms_import_only_rooms_below() {
         };
         for (at, _) in text.match_indices("crate::") {
             let rest = &text[at + "crate::".len()..];
-            let other: String =
-                rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_' || c.is_ascii_digit()).collect();
+            let other: String = rest
+                .chars()
+                .take_while(|c| c.is_ascii_lowercase() || *c == '_' || c.is_ascii_digit())
+                .collect();
             let is_below = floors.get(other.as_str()).is_some_and(|other| other < floor);
             if other != own && !is_below {
                 wrong.push(format!("{} imports {other}", path.display()));

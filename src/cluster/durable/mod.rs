@@ -121,12 +121,7 @@ impl Durable {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        limit: usize,
-    ) -> Result<Page, StoreError> {
+    pub fn scan(&self, table: Table, from: &[u8], limit: usize) -> Result<Page, StoreError> {
         let rows = self.store.scan(&[table.prefix()], &stored_key(table, from), limit)?;
         let next = rows.last().filter(|_| rows.len() == limit);
         let next = next.map(|(key, _)| [key.get(1..).unwrap_or_default(), &[0]].concat());

@@ -1,0 +1,216 @@
+//! What the door for clients says to whoever does not behave, on real sockets.
+//! The machine behind it is played in `negotiation`, the gate in `gate`.
+
+mod support;
+
+use support::raw::{HEADER, Raw};
+use support::{Node, Nodes};
+
+/// One node with two accounts.
+fn start() -> Nodes {
+    let nodes = Nodes::start(1);
+    nodes.account("romeo", "r0m30");
+    nodes.account("juliet", "jul13t");
+    nodes
+}
+
+/// What an end of a stream looks like.
+fn end(condition: &str) -> String {
+    format!("<{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>")
+}
+
+#[track_caller]
+fn refused(node: &Node, opening: &str, condition: &str) {
+    let mut raw = Raw::plain(node);
+    raw.say(opening.as_bytes());
+    let heard = raw.rest();
+    let wanted = format!("<stream:error>{}", end(condition));
+    assert!(heard.contains("<stream:stream "), "{opening}: no header in {heard}");
+    assert!(heard.contains(&wanted), "{opening}: no {condition} in {heard}");
+    assert!(heard.ends_with("</stream:stream>"), "{opening}: not closed: {heard}");
+}
+
+#[test]
+fn a_stream_of_another_kind_is_refused() {
+    let nodes = start();
+    let with = |from: &str, to: &str| HEADER.replace(from, to);
+    refused(&nodes.list[0], "GET / HTTP/1.1\r\n\r\n", "not-well-formed");
+    refused(&nodes.list[0], &with("to='localhost'", "to='elsewhere.example'"), "host-unknown");
+    refused(&nodes.list[0], &with(" to='localhost'", ""), "improper-addressing");
+    refused(&nodes.list[0], &with(" version='1.0'>", ">"), "unsupported-version");
+    refused(&nodes.list[0], &with("version='1.0'>", "version='0.9'>"), "unsupported-version");
+    refused(&nodes.list[0], &with("jabber:client", "jabber:server"), "invalid-namespace");
+    refused(
+        &nodes.list[0],
+        &with("http://etherx.jabber.org/streams", "urn:x"),
+        "invalid-namespace",
+    );
+    refused(
+        &nodes.list[0],
+        &with("<?xml version='1.0'?>", "<?xml version='1.0' encoding='ISO-8859-1'?>"),
+        "unsupported-encoding",
+    );
+    refused(&nodes.list[0], &format!("{HEADER}<!-- x -->"), "restricted-xml");
+    refused(&nodes.list[0], &format!("{HEADER}<message/>"), "not-authorized");
+    refused(&nodes.list[0], &format!("{HEADER}<a><b></a>"), "not-well-formed");
+}
+
+#[test]
+fn before_authentication_little_is_read() {
+    let nodes = start();
+    let mut raw = Raw::direct(&nodes.list[0]);
+    raw.say(HEADER.as_bytes());
+    raw.hear("</stream:features>");
+    raw.say(b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>");
+    raw.say(&[b'A'; 20_000]);
+    let heard = raw.rest();
+    assert!(heard.contains(&end("policy-violation")[..30]), "{heard}");
+}
+
+#[test]
+fn starttls_throws_away_what_was_said_before_it() {
+    let nodes = start();
+    let mut raw = Raw::plain(&nodes.list[0]);
+    raw.say(HEADER.as_bytes());
+    let features = raw.hear("</stream:features>");
+    assert!(features.contains("<required/>") && !features.contains("<mechanisms"), "{features}");
+    let id = |header: &str| {
+        header
+            .split(" id='")
+            .nth(1)
+            .and_then(|rest| rest.split('\'').next())
+            .unwrap_or("")
+            .to_owned()
+    };
+    let first = id(&features);
+    // a man in the middle appends a stanza to the request for TLS
+    raw.say(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/><presence/>");
+    raw.hear("<proceed");
+    let mut raw = raw.secured();
+    raw.say(HEADER.as_bytes());
+    let features = raw.hear("</stream:features>");
+    assert!(features.contains("<mechanism>SCRAM-SHA-256-PLUS</mechanism>"), "{features}");
+    assert!(features.contains("<channel-binding type='tls-exporter'/>"), "{features}");
+    assert!(!id(&features).is_empty() && id(&features) != first, "a new id after a restart");
+}
+
+#[test]
+fn tls_1_2_is_spoken_as_well() {
+    let nodes = start();
+    let mut raw = Raw::direct_with(&nodes.list[0], &[&rustls::version::TLS12]);
+    raw.bind("romeo", "r0m30", "tls12");
+}
+
+#[test]
+fn five_wrong_passwords_close_the_stream() {
+    let nodes = start();
+    let mut raw = Raw::direct(&nodes.list[0]);
+    raw.say(HEADER.as_bytes());
+    raw.hear("</stream:features>");
+    let mut last = String::new();
+    for attempt in 1..=5 {
+        // \0romeo\0wrong
+        raw.say(b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AHJvbWVvAHdyb25n</auth>");
+        let heard = raw.hear("</failure>");
+        assert!(heard.contains("<not-authorized/>"), "{attempt}: {heard}");
+        last = heard;
+    }
+    let heard = last + &raw.rest();
+    assert!(heard.contains(&end("policy-violation")[..30]), "{heard}");
+}
+
+#[test]
+fn a_bad_stanza_is_answered_and_a_broken_one_ends_the_stream() {
+    let nodes = start();
+    let mut raw = Raw::direct(&nodes.list[0]);
+    raw.bind("romeo", "r0m30", "stanzas");
+    let mut ask = |stanza: &str, end: &str| {
+        raw.say(stanza.as_bytes());
+        raw.hear(end)
+    };
+    let pong = ask("<iq type='get' id='1' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>", "/>");
+    assert!(pong.contains("type='result'") && pong.contains("id='1'"), "{pong}");
+    let unknown = ask("<iq type='get' id='2' to='localhost'><x xmlns='urn:x'/></iq>", "</iq>");
+    assert!(unknown.contains("<service-unavailable"), "{unknown}");
+    let wrong = ask("<iq type='get' id='3'/>", "</iq>");
+    assert!(wrong.contains("<bad-request"), "{wrong}");
+    let nowhere = ask("<message to='@' id='4'><body>x</body></message>", "</message>");
+    assert!(nowhere.contains("<jid-malformed"), "{nowhere}");
+    let disco = ask(
+        "<iq type='get' id='5' to='localhost'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>",
+        "</iq>",
+    );
+    assert!(
+        disco.contains("var='urn:xmpp:ping'") && disco.contains("category='server'"),
+        "{disco}"
+    );
+    let version = ask(
+        "<iq type='get' id='6' to='localhost'><query xmlns='jabber:iq:version'/></iq>",
+        "</iq>",
+    );
+    assert!(version.contains("Jabiru"), "{version}");
+    let last =
+        ask("<iq type='get' id='7' to='localhost'><query xmlns='jabber:iq:last'/></iq>", "/>");
+    assert!(last.contains("seconds='"), "{last}");
+    let time =
+        ask("<iq type='get' id='8' to='localhost'><time xmlns='urn:xmpp:time'/></iq>", "</iq>");
+    assert!(time.contains("<utc>") || time.contains("utc"), "{time}");
+    let forged = ask(
+        "<message from='juliet@localhost' to='romeo@localhost'><body>x</body></message>",
+        "</stream:stream>",
+    );
+    assert!(forged.contains(&end("invalid-from")), "{forged}");
+}
+
+#[test]
+fn too_large_and_too_deep_end_the_stream() {
+    let nodes = start();
+    let deep = format!("<message>{}", "<a>".repeat(100));
+    let large = format!("<message><body>{}", "x".repeat(300_000));
+    for (name, stanza) in [("deep", deep), ("large", large)] {
+        let mut raw = Raw::direct(&nodes.list[0]);
+        raw.bind("romeo", "r0m30", name);
+        raw.say(stanza.as_bytes());
+        let heard = raw.rest();
+        assert!(heard.contains("<policy-violation"), "{name}: {heard}");
+    }
+}
+
+#[test]
+fn nothing_of_a_broken_stanza_reaches_anybody() {
+    let nodes = start();
+    let mut juliet = Raw::direct(&nodes.list[0]);
+    juliet.bind("juliet", "jul13t", "ears");
+    juliet.say(b"<presence/>");
+    let mut romeo = Raw::direct(&nodes.list[0]);
+    romeo.bind("romeo", "r0m30", "mouth");
+    romeo.say(b"<message to='juliet@localhost/ears'><body>half</bodi></message>");
+    assert!(romeo.rest().contains("<not-well-formed"));
+    juliet.say(b"<iq type='get' id='p' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>");
+    let heard = juliet.hear("id='p'");
+    assert!(!heard.contains("half"), "{heard}");
+}
+
+#[test]
+fn a_second_domain_has_its_own_stream() {
+    let nodes = start();
+    let mut raw = Raw::direct(&nodes.list[0]);
+    raw.say(HEADER.replace("to='localhost'", "to='other.localhost'").as_bytes());
+    let heard = raw.hear("</stream:features>");
+    assert!(heard.contains("from='other.localhost'"), "{heard}");
+}
+
+#[test]
+fn a_slow_negotiation_is_ended() {
+    let mut nodes = Nodes::prepare(1, "");
+    let path = nodes.list[0].folder.join("jabiru.toml");
+    let config = std::fs::read_to_string(&path).expect("a config");
+    // the least that can be configured, so that the test is short
+    let config = config.replace("[c2s]", "[c2s]\nnegotiation_timeout = '1s'");
+    std::fs::write(&path, config).expect("writable");
+    nodes.list[0].start();
+    let mut raw = Raw::plain(&nodes.list[0]);
+    raw.say(HEADER.as_bytes());
+    let heard = raw.rest();
+    assert!(heard.contains("<connection-timeout"), "{heard}");
+}

@@ -1,0 +1,133 @@
+//! A client that says what it likes, byte by byte.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::{DOMAIN, Node};
+
+/// How long nothing may come before nothing more is expected.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub enum Raw {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+pub const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
+    xmlns:stream='http://etherx.jabber.org/streams' to='localhost' version='1.0'>";
+
+fn config(alpn: &[&[u8]], versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    let ca = super::tls().join("ca.pem");
+    roots.add(CertificateDer::from_pem_file(ca).expect("PEM")).expect("an authority");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    config
+}
+
+impl Raw {
+    pub fn plain(node: &Node) -> Raw {
+        let tcp = TcpStream::connect(("127.0.0.1", node.ports.plain)).expect("it listens");
+        tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Raw::Plain(tcp)
+    }
+
+    /// By the port that speaks TLS at once.
+    pub fn direct(node: &Node) -> Raw {
+        Raw::direct_with(node, rustls::DEFAULT_VERSIONS)
+    }
+
+    pub fn direct_with(node: &Node, versions: &[&'static rustls::SupportedProtocolVersion]) -> Raw {
+        let tcp = TcpStream::connect(("127.0.0.1", node.ports.direct)).expect("it listens");
+        tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Raw::over(tcp, config(&[b"xmpp-client"], versions))
+    }
+
+    fn over(tcp: TcpStream, config: ClientConfig) -> Raw {
+        let name = ServerName::try_from(DOMAIN).expect("a name");
+        let connection = ClientConnection::new(Arc::new(config), name).expect("TLS");
+        Raw::Tls(Box::new(StreamOwned::new(connection, tcp)))
+    }
+
+    /// Changes to TLS after `<proceed/>`.
+    pub fn secured(self) -> Raw {
+        match self {
+            Raw::Plain(tcp) => Raw::over(tcp, config(&[], rustls::DEFAULT_VERSIONS)),
+            Raw::Tls(_) => panic!("it is TLS already"),
+        }
+    }
+
+    pub fn say(&mut self, words: &[u8]) {
+        // the server may have closed while we still speak
+        let _ = match self {
+            Raw::Plain(tcp) => tcp.write_all(words),
+            Raw::Tls(tls) => tls.write_all(words),
+        };
+    }
+
+    /// Everything until `end` comes, or the stream is closed.
+    #[track_caller]
+    pub fn hear(&mut self, end: &str) -> String {
+        let mut heard = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let text = String::from_utf8_lossy(&heard).into_owned();
+            if !end.is_empty() && text.contains(end) {
+                return text;
+            }
+            let read = match self {
+                Raw::Plain(tcp) => tcp.read(&mut buffer),
+                Raw::Tls(tls) => tls.read(&mut buffer),
+            };
+            match read {
+                Ok(0) => return text,
+                Ok(count) => heard.extend_from_slice(&buffer[..count]),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
+                    ) =>
+                {
+                    return text;
+                }
+                Err(error) => panic!("{error}; heard {text:?}, waited for {end:?}"),
+            }
+        }
+    }
+
+    /// Everything until the server closes.
+    #[track_caller]
+    pub fn rest(&mut self) -> String {
+        self.hear("")
+    }
+
+    /// Logs in by PLAIN and binds a resource.
+    #[track_caller]
+    pub fn bind(&mut self, user: &str, password: &str, resource: &str) {
+        use base64::Engine as _;
+        self.say(HEADER.as_bytes());
+        self.hear("</stream:features>");
+        let plain = format!("\0{user}\0{password}");
+        let plain = base64::engine::general_purpose::STANDARD.encode(plain);
+        let sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
+        self.say(format!("<auth xmlns='{sasl}' mechanism='PLAIN'>{plain}</auth>").as_bytes());
+        self.hear("<success");
+        self.say(HEADER.as_bytes());
+        self.hear("</stream:features>");
+        let bind = "urn:ietf:params:xml:ns:xmpp-bind";
+        let bind = format!("<bind xmlns='{bind}'><resource>{resource}</resource></bind>");
+        self.say(format!("<iq type='set' id='b'>{bind}</iq>").as_bytes());
+        self.hear("</iq>");
+    }
+}
