@@ -156,6 +156,11 @@ fn serve(config: Config) -> Exit {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
     }
+    // each session is an open file; more than the hard limit nobody may have
+    match rlimit::increase_nofile_limit(rlimit::INFINITY) {
+        Ok(files) => tracing::info!(files, "open files allowed"),
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+    }
     let metrics = match http::collect() {
         Ok(metrics) => metrics,
         Err(error) => return failed(&error),

@@ -123,6 +123,45 @@ impl Raw {
         let sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
         self.say(format!("<auth xmlns='{sasl}' mechanism='PLAIN'>{plain}</auth>").as_bytes());
         self.hear("<success");
+        self.take(resource);
+    }
+
+    /// Logs in by SCRAM-SHA-256 and binds a resource.
+    #[track_caller]
+    pub fn scram(&mut self, user: &str, password: &str, resource: &str) {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::STANDARD;
+        use jabiru::stream::sasl::hash::Hash;
+        let sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
+        self.say(HEADER.as_bytes());
+        self.hear("</stream:features>");
+        let bare = format!("n={user},r=abcdef");
+        let first = STANDARD.encode(format!("n,,{bare}"));
+        let auth = format!("<auth xmlns='{sasl}' mechanism='SCRAM-SHA-256'>{first}</auth>");
+        self.say(auth.as_bytes());
+        let heard = self.hear("</challenge>");
+        let inside = heard.split_once("</challenge>").expect("a challenge").0;
+        let challenge = STANDARD.decode(inside.rsplit('>').next().expect("text")).expect("base64");
+        let challenge = String::from_utf8(challenge).expect("text");
+        let field = |name: &str| {
+            let mut fields = challenge.split(',');
+            fields.find_map(|field| field.strip_prefix(name)).expect("a field").to_owned()
+        };
+        let salt = STANDARD.decode(field("s=")).expect("base64");
+        let iterations = field("i=").parse().expect("a number");
+        let salted = Hash::Sha256.salted(password.as_bytes(), &salt, iterations);
+        let client_key = Hash::Sha256.hmac(&salted, b"Client Key");
+        let without_proof = format!("c=biws,r={}", field("r="));
+        let signed = format!("{bare},{challenge},{without_proof}");
+        let signature = Hash::Sha256.hmac(&Hash::Sha256.of(&client_key), signed.as_bytes());
+        let proof: Vec<u8> = client_key.iter().zip(signature).map(|(a, b)| a ^ b).collect();
+        let last = STANDARD.encode(format!("{without_proof},p={}", STANDARD.encode(proof)));
+        self.say(format!("<response xmlns='{sasl}'>{last}</response>").as_bytes());
+        self.hear("</success>");
+        self.take(resource);
+    }
+
+    fn take(&mut self, resource: &str) {
         self.say(HEADER.as_bytes());
         self.hear("</stream:features>");
         let bind = "urn:ietf:params:xml:ns:xmpp-bind";
