@@ -120,7 +120,7 @@ impl ExpectAuth {
                 Ok((claim.account.clone(), Exchange::FindForPlain(plain, claim)))
             }),
             Mechanism::Scram { hash, is_bound } => {
-                First::read(&first, hash, is_bound, &self.bindings()).and_then(|scram| {
+                First::read(&first, hash, is_bound, &self.bindings(cx)).and_then(|scram| {
                     let claim = self.claim(&scram.name, &scram.authorization)?;
                     Ok((claim.account.clone(), Exchange::FindForScram(scram, claim)))
                 })
@@ -158,10 +158,16 @@ impl ExpectAuth {
         matches!(self.channel, Channel::Plain) && cx.settings.require_tls
     }
 
-    fn bindings(&self) -> Bindings {
+    /// What we offered to bind to: nothing where no mechanism on offer binds.
+    /// A client that says so is right then, and was not deceived.
+    fn bindings(&self, cx: &Cx<'_>) -> Bindings {
         match &self.channel {
-            Channel::Plain => Bindings::default(),
-            Channel::Tls(bindings) => bindings.clone(),
+            Channel::Tls(bindings)
+                if cx.settings.offered(&self.channel).any(Mechanism::is_bound) =>
+            {
+                bindings.clone()
+            }
+            _ => Bindings::default(),
         }
     }
 
