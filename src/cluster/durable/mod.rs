@@ -165,7 +165,7 @@ impl Durable {
         let Some(stored) = stored else { return Ok(None) };
         let unreadable = || StoreError {
             place: "row".into(),
-            reason: format!("a row of {table:?} cannot be read").into(),
+            reason: format!("a row of {table:?} is damaged").into(),
         };
         Row::read(&stored).ok_or_else(unreadable).map(Some)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::hash::stable;
 use crate::cluster::node::NodeId;
 
 /// The version of the format, first byte of a stored row.
@@ -49,17 +50,19 @@ impl Stamp {
 }
 
 impl Row {
-    /// As it is kept and sent.
+    /// As it is kept and sent: version, checksum, content.
     pub fn written(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![VERSION]).expect("a row has only fields that postcard knows")
+        let content = postcard::to_stdvec(self).expect("a row has only fields that postcard knows");
+        [&[VERSION][..], &stable(&content).to_le_bytes(), &content].concat()
     }
 
-    /// As it was kept or sent; `None`: not a row, or of another version.
+    /// As it was kept or sent; `None`: not a row, one of another version, or
+    /// one that a disk has changed.
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        match bytes {
-            [VERSION, rest @ ..] => postcard::from_bytes(rest).ok(),
-            _ => None,
-        }
+        let (version, rest) = bytes.split_first()?;
+        let (sum, content) = rest.split_first_chunk::<8>()?;
+        let is_whole = *version == VERSION && u64::from_le_bytes(*sum) == stable(content);
+        is_whole.then(|| postcard::from_bytes(content).ok())?
     }
 }
 
@@ -91,7 +94,13 @@ mod tests {
         let stamp = Stamp::after(None, 7, NodeId::new(1, 2));
         for value in [None, Some(Bytes::from_static(b"x"))] {
             let row = Row { stamp, value };
-            assert_eq!(Row::read(&row.written()), Some(row));
+            let written = row.written();
+            assert_eq!(Row::read(&written), Some(row));
+            for at in 0..written.len() {
+                let mut changed = written.clone();
+                changed[at] ^= 4;
+                assert_eq!(Row::read(&changed), None, "byte {at}");
+            }
         }
         for nothing in [&b""[..], b"\x02abc", b"\x01", &[0xFF; 40]] {
             assert_eq!(Row::read(nothing), None);
