@@ -19,7 +19,7 @@ use jabiru::cluster::events::Events;
 use jabiru::cluster::handle::Cluster;
 use jabiru::cluster::node::{Node, NodeId};
 use jabiru::cluster::rows::{SessionRow, SoftRow};
-use jabiru::cluster::view::Way;
+use jabiru::cluster::view::{PeerView, Way};
 use support::Nodes;
 use support::raw::Raw;
 
@@ -124,8 +124,8 @@ fn kill() {
         nodes.list[1].start();
         wait_for_count(&watcher.cluster, 3);
         support::wait_for("the mesh is whole", || {
-            let peers = watcher.cluster.peers();
-            peers.iter().filter(|peer| peer.is_visible && peer.way == Way::Direct).count() == 2
+            let whole = |peer: &&PeerView| peer.in_gossip && peer.way == Way::Direct;
+            watcher.cluster.peers().iter().filter(whole).count() == 2
         });
         let begin = Instant::now();
         nodes.list[1].kill();

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_rustls::TlsStream;
 use tracing::{debug, error, warn};
 
 use crate::cluster::config::Config;
@@ -27,6 +28,12 @@ use crate::metrics;
 /// How long a dial may take until the host counts as unreachable. A guess:
 /// many round trips of any site.
 const DIAL_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// A connection that breaks while it is greeted is tried again so often, and
+/// after such a pause: the kernel of a process that is being killed accepts a
+/// connection and then resets it, and only the next try is refused.
+const DIAL_TRIES: usize = 4;
+const DIAL_PAUSE: Duration = Duration::from_millis(5);
 
 /// Strangers being greeted at a time; further ones wait in the kernel.
 const GREETINGS_MAX: usize = 256;
@@ -69,6 +76,16 @@ pub(super) struct Driver {
     /// Held by every line that still writes.
     writing: mpsc::Sender<()>,
     strangers: std::sync::Mutex<Notice>,
+}
+
+/// How one try to dial failed.
+enum Failed {
+    /// Nobody listens there.
+    Refused,
+    /// No answer, or not one of ours.
+    Unreachable,
+    /// It was accepted, and broke.
+    Broken,
 }
 
 /// Starts this node's part in the cluster.
@@ -234,7 +251,7 @@ async fn accept(driver: Arc<Driver>, listener: TcpListener) {
             let greeted = driver.greeter.accept(tcp).await;
             drop(permit);
             match greeted {
-                Ok((node, tls)) => mesh::run(&driver, node, tls, Dialed::Theirs).await,
+                Ok((node, tls)) => mesh::run(&driver, node, tls, Dialed::Theirs, None).await,
                 Err(stranger) => driver.refuse(&stranger, address),
             }
         });
@@ -243,27 +260,46 @@ async fn accept(driver: Arc<Driver>, listener: TcpListener) {
 
 impl Driver {
     async fn dial(self: Arc<Self>, peer: NodeId, address: Option<SocketAddr>) {
-        let failed = |how| self.cluster.input(Input::ConnectFailed { peer, how });
-        let Some(address) = address else { return failed(Failure::Unreachable) };
+        let mut how = Failure::Unreachable;
+        for _ in 0..DIAL_TRIES {
+            match self.try_dial(address).await {
+                Ok((node, tls)) => {
+                    if node.id != peer {
+                        // its address has another life: the former one is gone
+                        self.cluster.input(Input::ConnectFailed { peer, how: Failure::Refused });
+                    }
+                    return mesh::run(&self, node, tls, Dialed::Ours, address).await;
+                }
+                Err(Failed::Refused) => {
+                    how = Failure::Refused;
+                    break;
+                }
+                Err(Failed::Unreachable) => break,
+                Err(Failed::Broken) => tokio::time::sleep(DIAL_PAUSE).await,
+            }
+        }
+        self.cluster.input(Input::ConnectFailed { peer, how });
+    }
+
+    async fn try_dial(
+        &self,
+        address: Option<SocketAddr>,
+    ) -> Result<(Node, TlsStream<TcpStream>), Failed> {
+        let address = address.ok_or(Failed::Unreachable)?;
         let tcp = match timeout(DIAL_TIME_MAX, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => tcp,
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                return failed(Failure::Refused);
+                return Err(Failed::Refused);
             }
-            Ok(Err(_)) | Err(_) => return failed(Failure::Unreachable),
+            Ok(Err(_)) | Err(_) => return Err(Failed::Unreachable),
         };
-        match self.greeter.dial(tcp).await {
-            Ok((node, tls)) if node.id == peer => mesh::run(&self, node, tls, Dialed::Ours).await,
-            Ok((node, tls)) => {
-                // its address has another life: the former one is gone
-                failed(Failure::Refused);
-                mesh::run(&self, node, tls, Dialed::Ours).await;
+        self.greeter.dial(tcp).await.map_err(|stranger| {
+            debug!(%address, %stranger, "cannot greet a node");
+            match stranger {
+                Stranger::Io(_) | Stranger::Refused => Failed::Broken,
+                Stranger::Late | Stranger::Foreign | Stranger::Cookie => Failed::Unreachable,
             }
-            Err(stranger) => {
-                debug!(%address, %stranger, "cannot greet a node");
-                failed(Failure::Unreachable);
-            }
-        }
+        })
     }
 
     /// Counts, and says so now and then.

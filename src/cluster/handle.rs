@@ -22,7 +22,7 @@ use crate::cluster::events::{Event, Events, Gate};
 use crate::cluster::frame::Frame;
 use crate::cluster::members::Members;
 use crate::cluster::moment::Moment;
-use crate::cluster::news::{Input, Output};
+use crate::cluster::news::{Dialed, Input, Output};
 use crate::cluster::node::{LinkId, Node, NodeId, NodeState, Peer};
 use crate::cluster::rows::SoftRow;
 use crate::cluster::settings::{Counts, Settings};
@@ -242,9 +242,20 @@ impl Cluster {
     }
 
     /// A connection is there; its line is known before the core is told.
-    pub(super) fn link_up(self: &Arc<Self>, link: LinkId, line: Line, input: Input) {
+    /// `address`: where we dialed; gossip may not have said it yet.
+    pub(super) fn link_up(
+        self: &Arc<Self>,
+        (link, node): (LinkId, Node),
+        line: Line,
+        dialed: Dialed,
+        address: Option<SocketAddr>,
+    ) {
         let mut state = lock(&self.state);
         state.lines.insert(link, line);
+        if let Some(address) = address {
+            state.addresses.entry(node.id).or_insert(address);
+        }
+        let input = Input::LinkUp { node, link, dialed };
         self.handle(&mut state, input);
     }
 

@@ -1,6 +1,7 @@
 //! One connection of the mesh after its greeting: frames in and frames out,
 //! each with its length before it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
@@ -32,6 +33,7 @@ pub(super) async fn run(
     node: Node,
     tls: TlsStream<TcpStream>,
     dialed: Dialed,
+    address: Option<SocketAddr>,
 ) {
     let cluster = &driver.cluster;
     let link = cluster.next_link();
@@ -61,7 +63,7 @@ pub(super) async fn run(
         }
     });
     let line = Line { frames, reader: reader.abort_handle(), writer: writer.abort_handle() };
-    cluster.link_up(link, line, Input::LinkUp { node, link, dialed });
+    cluster.link_up((link, node), line, dialed, address);
     // a reader that is gone already was cut by the core
     let _ = start.send(());
 }

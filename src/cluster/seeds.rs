@@ -89,7 +89,7 @@ async fn find_out(
         };
         match driver.greeter.dial(tcp).await {
             Ok((node, tls)) => {
-                mesh::run(driver, node, tls, Dialed::Ours).await;
+                mesh::run(driver, node, tls, Dialed::Ours, Some(*address)).await;
                 return None;
             }
             Err(stranger @ (Stranger::Refused | Stranger::Cookie)) => {
