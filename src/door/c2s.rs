@@ -83,8 +83,11 @@ impl C2s {
     ) {
         let span = debug_span!("c2s", %address);
         async {
-            match Entry::new(&self, address, port).pass(tcp, drain.clone()).await {
-                Some((client, connection)) => client.live(connection, drain).await,
+            // boxed: what the way in needs is given back when it is over, and
+            // an idle session is small
+            let entry = Box::pin(Entry::new(&self, address, port).pass(tcp, drain.clone()));
+            match entry.await {
+                Some((client, connection)) => Box::pin(client.live(connection, drain)).await,
                 None => debug!("no session"),
             }
         }
