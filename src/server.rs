@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
-use crate::admin::{Admin, http, socket};
+use crate::admin::{Admin, http, report, socket};
 use crate::cluster::cookie::{Cookie, CookieError, Purpose, VARIABLE};
 use crate::cluster::driver::{self, Running};
 use crate::cluster::durable::Durable;
@@ -168,6 +168,7 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
         }
     }));
     tokio::spawn(durable.keep_equal());
+    tokio::spawn(report::watch_clocks(Arc::clone(&admin)));
     tokio::spawn(socket::serve(Arc::clone(&admin), control));
     for listener in web {
         tokio::spawn(http::serve(Arc::clone(&admin), metrics.clone(), listener));

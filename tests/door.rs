@@ -214,3 +214,106 @@ fn a_slow_negotiation_is_ended() {
     let heard = raw.rest();
     assert!(heard.contains("<connection-timeout"), "{heard}");
 }
+
+/// One node with this in its `[c2s]`, and with `extra` at its end.
+fn start_with(c2s: &str, extra: &str) -> Nodes {
+    let mut nodes = Nodes::prepare(1, extra);
+    nodes.list[0].configure("[c2s]", &format!("[c2s]\n{c2s}"));
+    nodes.list[0].start();
+    nodes.account("romeo", "r0m30");
+    nodes.account("juliet", "jul13t");
+    nodes
+}
+
+#[test]
+fn who_binds_an_address_that_is_taken_is_treated_by_policy() {
+    let bind = "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+        <resource>garden</resource></bind></iq>";
+    for (policy, wanted) in [("refuse", "<conflict"), ("rename", "<jid>romeo@localhost/")] {
+        let nodes = start_with("", &format!("[session_manager]\nconflict = '{policy}'"));
+        let mut first = Raw::direct(&nodes.list[0]);
+        first.bind("romeo", "r0m30", "garden");
+        let mut second = Raw::direct(&nodes.list[0]);
+        second.authenticate("romeo", "r0m30");
+        second.say(bind.as_bytes());
+        let heard = second.hear("</iq>");
+        assert!(heard.contains(wanted), "{policy}: {heard}");
+        assert!(!heard.contains("/garden<"), "{policy}: {heard}");
+        first.say(b"<iq type='get' id='p' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>");
+        assert!(first.hear("/>").contains("result"), "{policy}: the first stays");
+    }
+}
+
+#[test]
+fn one_session_too_many_ends_the_oldest() {
+    let nodes = start_with("", "[session_manager]\nsessions_per_user_max = 2");
+    let mut sessions: Vec<Raw> = (0..3).map(|_| Raw::direct(&nodes.list[0])).collect();
+    for (at, raw) in sessions.iter_mut().enumerate() {
+        raw.bind("romeo", "r0m30", &format!("r{at}"));
+    }
+    assert!(sessions[0].rest().contains("<policy-violation"));
+    assert_eq!(nodes.list[0].sessions().len(), 2);
+}
+
+#[test]
+fn a_client_that_does_not_read_loses_its_stream_and_nobody_a_message() {
+    const COUNT: usize = 6_000;
+    let nodes = start_with("outbox_bytes_max = '64KiB'", "");
+    let mut juliet = Raw::direct(&nodes.list[0]);
+    juliet.bind("juliet", "jul13t", "asleep");
+    let mut romeo = Raw::direct(&nodes.list[0]);
+    romeo.bind("romeo", "r0m30", "loud");
+    // far more than the kernel keeps for a sleeper
+    let body = "x".repeat(4_000);
+    let mut returned = std::collections::BTreeSet::new();
+    let mut note = |heard: &str| {
+        let errors = heard.split("<message ").filter(|one| one.contains("type='error'"));
+        let id = |one: &str| one.split("id='m").nth(1)?.split('\'').next()?.parse::<usize>().ok();
+        returned.extend(errors.filter_map(id));
+    };
+    for number in 0..COUNT {
+        let message = format!(
+            "<message type='chat' id='m{number}' to='juliet@localhost/asleep'><body>{body}</body></message>"
+        );
+        romeo.say(message.as_bytes());
+        if number % 100 == 99 {
+            // an answer of the server: all before it was decided on
+            romeo
+                .say(b"<iq type='get' id='ping' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>");
+            note(&romeo.hear("id='ping'"));
+        }
+    }
+    let got = juliet.rest();
+    assert!(got.contains("<resource-constraint"), "its stream was closed");
+    let heard: std::collections::BTreeSet<usize> = got
+        .split("</message>")
+        .filter_map(|one| one.split("id='m").nth(1)?.split('\'').next()?.parse().ok())
+        .collect();
+    // what was cut off half way came back as well
+    romeo.say(b"<iq type='get' id='last' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>");
+    note(&romeo.hear("id='last'"));
+    let lost: Vec<_> =
+        (0..COUNT).filter(|one| !heard.contains(one) && !returned.contains(one)).collect();
+    assert!(lost.is_empty(), "{} lost, the first {:?}", lost.len(), lost.first());
+    assert!(!returned.is_empty());
+}
+
+#[test]
+fn each_domain_shows_its_own_certificate() {
+    let mut nodes = Nodes::prepare(1, "");
+    let folder = nodes.list[0].folder.join("other");
+    let out = folder.to_str().expect("text");
+    support::succeed(&["cert", "--domain", "other.localhost", "--out", out], "");
+    let section = format!(
+        "[[tls]]\ndomains = ['other.localhost']\ncertificate = '{out}/cert.pem'\nkey = '{out}/key.pem'\n[c2s]"
+    );
+    nodes.list[0].configure("[c2s]", &section);
+    nodes.list[0].start();
+    let own = support::tls().join("cert.pem");
+    for (domain, file) in [("localhost", own), ("other.localhost", folder.join("cert.pem"))] {
+        let expected = support::raw::certificate(&file);
+        assert_eq!(support::raw::shown(&nodes.list[0], domain), expected, "{domain} by SNI");
+        let by_to = support::raw::shown_after_starttls(&nodes.list[0], domain);
+        assert_eq!(by_to, expected, "{domain} by `to`");
+    }
+}

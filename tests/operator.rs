@@ -168,23 +168,58 @@ fn a_certificate_that_changes_is_shown_at_once() {
     }
     let read_again = || nodes.list[0].log().contains("certificates read again");
     wait_for("the change is noticed", read_again);
+    let count = || nodes.list[0].log().matches("certificates read again").count();
+    let before = count();
+    let pid = nodes.list[0].id().to_string();
+    let hung_up = std::process::Command::new("kill").args(["-HUP", &pid]).status();
+    assert!(hung_up.expect("it runs").success());
+    wait_for("the signal is heard", || count() > before);
     // half a change is no change
     fs::write(out.join("cert.pem"), "nonsense").expect("writable");
     wait_for("the fault is named", || nodes.list[0].log().contains("the old ones stay"));
     assert!(nodes.list[0].status().is_some());
 }
 
+/// What is answered by HTTP.
+fn http(node: &support::Node, path: &str) -> String {
+    let address = ("127.0.0.1", node.ports.http);
+    let mut tcp = std::net::TcpStream::connect(address).expect("it listens");
+    write!(tcp, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn what_strangers_send_to_the_cluster_is_counted_and_nothing_else() {
+    let nodes = Nodes::start(2);
+    let node = &nodes.list[0];
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    // of these the first robs, and the second ends, a gossip that is not sealed
+    let datagrams: [&[u8]; 4] = [
+        b"\x53\xB0\x00\x01\x00\x00\x00",
+        &[0xFF; 69],
+        b"Jb\x01aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        b"",
+    ];
+    for datagram in datagrams {
+        udp.send_to(datagram, ("127.0.0.1", node.ports.mesh)).expect("sent");
+    }
+    let mut tcp = std::net::TcpStream::connect(("127.0.0.1", node.ports.mesh)).expect("it listens");
+    tcp.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
+    wait_for("they are counted", || {
+        let metrics = http(node, "/metrics");
+        metrics.contains("jabiru_cluster_gossip_refused_total{reason=\"foreign\"}")
+            && metrics.contains("jabiru_cluster_gossip_refused_total{reason=\"forged\"}")
+            && metrics.contains("jabiru_cluster_mesh_refused_total")
+    });
+    nodes.wait_until_all_agree();
+}
+
 #[test]
 fn those_who_watch_are_told_by_http() {
     let nodes = Nodes::start(1);
-    let get = |path: &str| {
-        let address = ("127.0.0.1", nodes.list[0].ports.http);
-        let mut tcp = std::net::TcpStream::connect(address).expect("it listens");
-        write!(tcp, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
-        let mut answer = String::new();
-        tcp.read_to_string(&mut answer).expect("an answer");
-        answer
-    };
+    let get = |path: &str| http(&nodes.list[0], path);
     assert!(get("/health").starts_with("HTTP/1.1 200"));
     assert!(get("/ready").ends_with("ready\n"));
     assert!(get("/metrics").contains("jabiru_cluster_nodes 1"), "{}", get("/metrics"));
@@ -220,4 +255,28 @@ fn another_cookie_is_named_on_both_sides() {
     wait_for("the other counts it", || nodes.list[0].log().contains("not sealed with our cookie"));
     assert_eq!(nodes.list[0].verdict().as_deref(), Some("1 node, alone"));
     assert_eq!(nodes.list[1].verdict().as_deref(), Some("1 node, alone"));
+}
+
+#[test]
+fn the_reference_names_every_key_with_its_default() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("config/reference.toml")).expect("readable");
+    let written: toml::Table = toml::from_str(&text).expect("TOML");
+    let mut expected = jabiru::config::Config::default();
+    // what has no default stands there as an example
+    expected.server.domains = vec!["example.org".into()];
+    expected.cluster.name = Some("a".parse().expect("a name"));
+    expected.cluster.advertise = Some("192.0.2.1:4369".parse().expect("an address"));
+    expected.cluster.seeds = vec!["node1.example:4369".into(), "node2.example:4369".into()];
+    expected.tls = vec![jabiru::net::tls::Certificate {
+        domains: Vec::new(),
+        certificate: "cert.pem".into(),
+        key: "key.pem".into(),
+    }];
+    let expected = toml::Table::try_from(&expected).expect("TOML");
+    assert_eq!(written, expected);
+    for example in ["config/node.toml"] {
+        let text = fs::read_to_string(root.join(example)).expect("readable");
+        toml::from_str::<jabiru::config::Config>(&text).expect("a configuration");
+    }
 }

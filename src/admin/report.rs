@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
+use tracing::warn;
 
 use crate::admin::{ANSWER_TIME_MAX, Admin, topic};
 use crate::cluster::node::{NodeId, NodeState};
@@ -195,6 +196,22 @@ impl Status {
             false => format!("{count}: {}", faults.join("; ")),
         };
         Self { from: own.name.clone(), nodes, verdict, is_well }
+    }
+}
+
+/// Says in the log, whenever the set of nodes changes, whose clock is far off:
+/// stamps of durable rows and times of messages come from it.
+pub async fn watch_clocks(admin: std::sync::Arc<Admin>) {
+    let mut members = admin.cluster.watch_members();
+    while members.changed().await.is_ok() {
+        members.mark_unchanged();
+        for node in Status::ask(&admin).await.nodes {
+            let off = Duration::from_millis(node.clock_off.unwrap_or(0).unsigned_abs());
+            if off > CLOCK_OFF_MAX {
+                let milliseconds = node.clock_off;
+                warn!(node = %node.node, milliseconds, "the clock of a node is far from ours");
+            }
+        }
     }
 }
 

@@ -224,6 +224,14 @@ impl Node {
         self.child = Some(child);
     }
 
+    /// Changes its configuration before it starts.
+    pub fn configure(&self, from: &str, to: &str) {
+        let path = self.folder.join("jabiru.toml");
+        let text = fs::read_to_string(&path).expect("a config");
+        assert!(text.contains(from), "{from} is not in {text}");
+        fs::write(&path, text.replace(from, to)).expect("writable");
+    }
+
     pub fn runs(&self) -> bool {
         self.child.is_some()
     }

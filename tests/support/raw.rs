@@ -115,6 +115,13 @@ impl Raw {
     /// Logs in by PLAIN and binds a resource.
     #[track_caller]
     pub fn bind(&mut self, user: &str, password: &str, resource: &str) {
+        self.authenticate(user, password);
+        self.take(resource);
+    }
+
+    /// Logs in by PLAIN, up to the second features.
+    #[track_caller]
+    pub fn authenticate(&mut self, user: &str, password: &str) {
         use base64::Engine as _;
         self.say(HEADER.as_bytes());
         self.hear("</stream:features>");
@@ -123,7 +130,7 @@ impl Raw {
         let sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
         self.say(format!("<auth xmlns='{sasl}' mechanism='PLAIN'>{plain}</auth>").as_bytes());
         self.hear("<success");
-        self.take(resource);
+        self.open();
     }
 
     /// Logs in by SCRAM-SHA-256 and binds a resource.
@@ -158,15 +165,97 @@ impl Raw {
         let last = STANDARD.encode(format!("{without_proof},p={}", STANDARD.encode(proof)));
         self.say(format!("<response xmlns='{sasl}'>{last}</response>").as_bytes());
         self.hear("</success>");
+        self.open();
         self.take(resource);
     }
 
-    fn take(&mut self, resource: &str) {
+    fn open(&mut self) {
         self.say(HEADER.as_bytes());
         self.hear("</stream:features>");
+    }
+
+    fn take(&mut self, resource: &str) {
         let bind = "urn:ietf:params:xml:ns:xmpp-bind";
         let bind = format!("<bind xmlns='{bind}'><resource>{resource}</resource></bind>");
         self.say(format!("<iq type='set' id='b'>{bind}</iq>").as_bytes());
         self.hear("</iq>");
+    }
+}
+
+/// The first certificate in a file.
+pub fn certificate(file: &std::path::Path) -> Vec<u8> {
+    CertificateDer::from_pem_file(file).expect("PEM").to_vec()
+}
+
+/// The certificate that is shown to who asks for this name.
+pub fn shown(node: &Node, name: &str) -> Vec<u8> {
+    let tcp = TcpStream::connect(("127.0.0.1", node.ports.direct)).expect("it listens");
+    shown_on(tcp, Some(name))
+}
+
+/// The certificate that is shown to a stream to this domain, whose client
+/// names nobody in TLS.
+pub fn shown_after_starttls(node: &Node, domain: &str) -> Vec<u8> {
+    let mut raw = Raw::plain(node);
+    raw.say(HEADER.replace("to='localhost'", &format!("to='{domain}'")).as_bytes());
+    raw.hear("</stream:features>");
+    raw.say(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+    raw.hear("<proceed");
+    match raw {
+        Raw::Plain(tcp) => shown_on(tcp, None),
+        Raw::Tls(_) => panic!("it was plain"),
+    }
+}
+
+fn shown_on(tcp: TcpStream, name: Option<&str>) -> Vec<u8> {
+    let mut client = config(&[], rustls::DEFAULT_VERSIONS);
+    // its authority is another one, and only what is shown matters
+    client.dangerous().set_certificate_verifier(Arc::new(Anybody));
+    client.enable_sni = name.is_some();
+    let name = ServerName::try_from(name.unwrap_or("x").to_owned()).expect("a name");
+    let connection = ClientConnection::new(Arc::new(client), name).expect("TLS");
+    let mut tls = StreamOwned::new(connection, tcp);
+    tls.conn.complete_io(&mut tls.sock).expect("a handshake");
+    let shown = tls.conn.peer_certificates().and_then(|chain| chain.first());
+    shown.expect("a certificate").to_vec()
+}
+
+#[derive(Debug)]
+struct Anybody;
+
+impl rustls::client::danger::ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        rustls::crypto::ring::default_provider()
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
