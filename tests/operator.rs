@@ -275,8 +275,6 @@ fn the_reference_names_every_key_with_its_default() {
     }];
     let expected = toml::Table::try_from(&expected).expect("TOML");
     assert_eq!(written, expected);
-    for example in ["config/node.toml"] {
-        let text = fs::read_to_string(root.join(example)).expect("readable");
-        toml::from_str::<jabiru::config::Config>(&text).expect("a configuration");
-    }
+    let example = fs::read_to_string(root.join("config/node.toml")).expect("readable");
+    toml::from_str::<jabiru::config::Config>(&example).expect("a configuration");
 }

@@ -8,7 +8,7 @@ use quick_xml::NsReader;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::name::ResolveResult;
 
-use crate::xml::escape::{escape_attribute, escape_text, unescape};
+use crate::xml::escape::{attribute_value, escape_attribute, escape_text, unescape};
 
 /// An element with all that is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Element {
         loop {
             let (ns, event) = reader.read_resolved_event().map_err(|_| NotAnElement)?;
             let ns = match ns {
-                ResolveResult::Bound(ns) => unescape(ns.0).into_owned(),
+                ResolveResult::Bound(ns) => attribute_value(ns.0).into_owned(),
                 ResolveResult::Unbound => default_ns.to_owned(),
                 ResolveResult::Unknown(_) => return Err(NotAnElement),
             };
@@ -181,7 +181,7 @@ impl Element {
             let attribute = attribute.map_err(|_| NotAnElement)?;
             let name = attribute.key.as_ref();
             if name != "xmlns" && !name.starts_with("xmlns:") {
-                let value = unescape(&attribute.value).into_owned();
+                let value = attribute_value(&attribute.value).into_owned();
                 element.attributes.push((name.to_owned(), value));
             }
         }

@@ -41,6 +41,16 @@ fn escape(text: &str, out: &mut Vec<u8>, replace: impl Fn(u8) -> Option<&'static
     }
 }
 
+/// The text that the value of an attribute means: line ends and tabs that
+/// stand there bare are spaces (XML 1.0 §3.3.3).
+pub fn attribute_value(raw: &str) -> Cow<'_, str> {
+    if !raw.bytes().any(|byte| matches!(byte, b'\t' | b'\n' | b'\r')) {
+        return unescape(raw);
+    }
+    let spaced = raw.replace("\r\n", " ").replace(['\t', '\n', '\r'], " ");
+    Cow::Owned(unescape(&spaced).into_owned())
+}
+
 /// The text that a value of the gate means. What is no reference stays as it
 /// is; the gate lets none through.
 pub fn unescape(raw: &str) -> Cow<'_, str> {

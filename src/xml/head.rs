@@ -7,7 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::xml::escape::unescape;
+use crate::xml::escape::attribute_value;
 
 /// A place in the bytes of one element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -130,7 +130,7 @@ impl Raw {
     /// The value of an attribute by its name as written, references resolved.
     pub fn attribute(&self, name: &str) -> Option<Cow<'_, str>> {
         let found = self.attributes().find(|(known, _)| *known == name);
-        found.map(|(_, value)| unescape(value))
+        found.map(|(_, value)| attribute_value(value))
     }
 
     /// Names and raw values of all attributes and declarations, in order.
@@ -153,7 +153,7 @@ impl Raw {
     fn resolve<'a>(&'a self, ns: Ns, default: &'a str) -> Cow<'a, str> {
         match ns {
             Ns::Inherited => Cow::Borrowed(default),
-            Ns::Declared(span) => unescape(span.of(&self.bytes)),
+            Ns::Declared(span) => attribute_value(span.of(&self.bytes)),
             Ns::Stream => Cow::Borrowed("http://etherx.jabber.org/streams"),
             Ns::Dialback => Cow::Borrowed("jabber:server:dialback"),
             Ns::Xml => Cow::Borrowed("http://www.w3.org/XML/1998/namespace"),

@@ -2,7 +2,7 @@
 
 use crate::xml::characters::is_space;
 use crate::xml::error::XmlError;
-use crate::xml::escape::unescape;
+use crate::xml::escape::attribute_value;
 use crate::xml::head::{Header, Ns};
 use crate::xml::limits::Limits;
 use crate::xml::namespaces::Scope;
@@ -141,7 +141,7 @@ pub fn read(tag: &[u8], limits: &Limits) -> Result<(Header, Root, Kind), XmlErro
             return Err(XmlError::TooManyAttributes);
         }
         seen.push(whole);
-        let text = unescape(value.of(tag)).into_owned();
+        let text = attribute_value(value.of(tag)).into_owned();
         if scope.declare(attribute, value, tag)? {
             match (attribute.prefix.of(tag), text.as_str()) {
                 ("", _) => header.default_ns = text,
@@ -160,7 +160,7 @@ pub fn read(tag: &[u8], limits: &Limits) -> Result<(Header, Root, Kind), XmlErro
         }
     };
     header.ns = match scope.of_element(name, tag).ok_or(XmlError::NotWellFormed)? {
-        Ns::Declared(uri) => unescape(uri.of(tag)).into_owned(),
+        Ns::Declared(uri) => attribute_value(uri.of(tag)).into_owned(),
         _ => String::new(),
     };
     Ok((header, root, kind))

@@ -1,7 +1,7 @@
 //! What prefixes mean at each place of an element.
 
 use crate::xml::error::XmlError;
-use crate::xml::escape::unescape;
+use crate::xml::escape::attribute_value;
 use crate::xml::head::{Ns, Span};
 use crate::xml::tag::QName;
 
@@ -51,7 +51,7 @@ impl Scope {
             }
             name.local
         };
-        let means = unescape(uri.of(bytes));
+        let means = attribute_value(uri.of(bytes));
         let allowed = match prefix.of(bytes) {
             "" => means != XML_URI && means != XMLNS_URI,
             "xml" => means == XML_URI,
