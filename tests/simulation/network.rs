@@ -34,6 +34,8 @@ pub struct Network {
     next: u64,
     /// Directions in which connections carry nothing now.
     pub cut_links: BTreeSet<(Seat, Seat)>,
+    /// Directions in which something between refuses connections now.
+    pub rejects: BTreeSet<(Seat, Seat)>,
     /// Directions in which datagrams are lost now.
     pub cut_gossip: BTreeSet<(Seat, Seat)>,
 }

@@ -3,7 +3,7 @@
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
-use crate::checks::{self, KILL_SEEN};
+use crate::checks::{self, GOODBYE_SEEN, KILL_SEEN};
 use crate::events::{Event, MILLISECOND, SECOND, Seat, Time};
 use crate::world::World;
 
@@ -44,6 +44,7 @@ impl Story {
 
     fn new(seed: u64, kind: Kind, seats_min: usize) -> Story {
         let mut world = World::new(seed, 0);
+        world.draw_settings();
         let seats = world.random.random_range(seats_min..=9);
         world.lives.resize_with(seats, || None);
         world.silent.resize(seats, false);
@@ -84,9 +85,13 @@ impl Story {
                 self.world.record.check_no_alarm();
                 self.world.record.check_no_doubt();
             }
-            Kind::OneKill | Kind::OneGoodbye => {
+            Kind::OneKill => {
                 self.world.record.check_no_alarm();
                 self.world.record.check_seen_within(KILL_SEEN);
+            }
+            Kind::OneGoodbye => {
+                self.world.record.check_no_alarm();
+                self.world.record.check_seen_within(GOODBYE_SEEN);
             }
         }
     }
@@ -139,7 +144,8 @@ impl Story {
                     self.cut(one, seat, until, !links, links);
                 }
             }
-            7 => self.reset(one, other),
+            7 if self.world.random.random_bool(0.5) => self.reset(one, other),
+            7 => self.reject(one, other, until),
             _ => {
                 self.world.leave(one);
                 self.world.events.put(until, Event::Start(one));
@@ -154,6 +160,7 @@ impl Story {
         if from == to {
             return;
         }
+        self.world.note(&format!("from n{from} to n{to} nothing passes until {until}"));
         if gossip {
             self.world.network.cut_gossip.insert((from, to));
         }
@@ -177,6 +184,7 @@ impl Story {
     fn freeze(&mut self, seat: Seat, until: Time) {
         if let Some(life) = &mut self.world.lives[seat] {
             life.frozen = life.frozen.max(until);
+            self.world.record.froze(self.world.now, life.id, until);
         }
     }
 
@@ -193,6 +201,7 @@ impl Story {
 
     /// The link between two healthy nodes is reset.
     fn reset(&mut self, one: Seat, other: Seat) {
+        self.world.note(&format!("n{one} and n{other} lose their link"));
         let connections = &self.world.network.connections;
         let between = |ends: [Seat; 2]| ends == [one, other] || ends == [other, one];
         let ids: Vec<u64> = connections
@@ -209,6 +218,7 @@ impl Story {
         self.world.loss = 0;
         self.world.network.cut_gossip.clear();
         self.world.network.cut_links.clear();
+        self.world.network.rejects.clear();
         self.world.wake_connections();
         for seat in 0..self.world.lives.len() {
             if self.world.random.random_bool(0.8) {
@@ -222,24 +232,30 @@ impl Story {
 
     fn false_alarms(&mut self) {
         let seats = self.world.lives.len();
-        for _ in 0..self.world.random.random_range(1..15) {
+        for _ in 0..self.world.random.random_range(1..12) {
             let (one, other) = (self.seat(), self.seat());
-            match self.world.random.random_range(0..4) {
-                0 | 1 => self.reset(one, other),
-                2 => {
+            let now = self.world.now;
+            match self.world.random.random_range(0..5) {
+                0 => self.reset(one, other),
+                1 => {
                     // what a busy machine or a pause of its host does
-                    let until =
-                        self.world.now + self.world.random.random_range(1..400) * MILLISECOND;
-                    self.freeze(one, until);
+                    let span = self.world.random.random_range(1..1_500) * MILLISECOND;
+                    self.freeze(one, now + span);
+                    self.world.run_until(now + span + 3 * SECOND);
                 }
-                _ if seats > 2 => {
-                    // two that cannot reach each other: the others can
-                    let until =
-                        self.world.now + self.world.random.random_range(1..3_000) * MILLISECOND;
-                    self.cut(one, other, until, true, true);
-                    self.cut(other, one, until, true, true);
-                    let end = until + SECOND;
-                    self.world.run_until(end);
+                2 if seats > 2 => {
+                    // two that cannot reach each other: the others can; and time
+                    // enough to find each other again
+                    let span = self.world.random.random_range(1..13_000) * MILLISECOND;
+                    self.cut(one, other, now + span, true, true);
+                    self.cut(other, one, now + span, true, true);
+                    self.world.run_until(now + span + 3 * SECOND);
+                }
+                3 if seats > 2 => {
+                    // something between two resets and refuses
+                    let span = self.world.random.random_range(1..3_000) * MILLISECOND;
+                    self.reject(one, other, now + span);
+                    self.world.run_until(now + span + 3 * SECOND);
                 }
                 _ => self.world.loss = 30,
             }
@@ -247,6 +263,18 @@ impl Story {
             self.world.run_until(end);
         }
         self.world.loss = 0;
+    }
+
+    fn reject(&mut self, one: Seat, other: Seat, until: Time) {
+        self.world.note(&format!("n{one} and n{other} refuse each other until {until}"));
+        if one == other {
+            return;
+        }
+        for (from, to) in [(one, other), (other, one)] {
+            self.world.network.rejects.insert((from, to));
+            self.world.events.put(until, Event::Heal { from, to, gossip: false, links: true });
+        }
+        self.reset(one, other);
     }
 
     fn one_end(&mut self, end: fn(&mut World, Seat)) {

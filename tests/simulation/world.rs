@@ -73,15 +73,26 @@ impl World {
             lives: (0..seats).map(|_| None).collect(),
             silent: vec![false; seats],
             record: Record::default(),
-            settings: Settings {
-                purge_after: std::time::Duration::from_secs(5),
-                ..Settings::default()
-            },
+            settings: Settings::default(),
             generation: 1_000,
             next_letter: 0,
             loss: 0,
             busy: true,
         }
+    }
+
+    /// Paces and bounds that are drawn as well: much is mended by snapshots of
+    /// many parts where the ring of changes is short.
+    pub fn draw_settings(&mut self) {
+        let ring_max = [4, 40, 131_072][self.random.random_range(0..3)];
+        let part_bytes = [100, 1_000, 131_072][self.random.random_range(0..3)];
+        let purge_after = std::time::Duration::from_secs(5);
+        self.settings = Settings { purge_after, ring_max, part_bytes, ..Settings::default() };
+    }
+
+    /// For whoever reads the story.
+    pub fn note(&mut self, text: &str) {
+        self.record.told.push(format!("{} {text}", self.now));
     }
 
     pub fn run_until(&mut self, end: Time) {
@@ -347,7 +358,8 @@ impl World {
             return self.events.put(later, event);
         }
         let listens = self.lives[to.1].as_ref();
-        let Some(listener) = listens else {
+        let rejected = self.network.rejects.contains(&(from.1, to.1));
+        let Some(listener) = listens.filter(|_| !rejected) else {
             return self.news(from.0, from.1, failed(Failure::Refused));
         };
         if listener.id != to.0 {
@@ -377,6 +389,7 @@ impl World {
         }
         if links {
             self.network.cut_links.remove(&(from, to));
+            self.network.rejects.remove(&(from, to));
             self.wake_connections();
         }
     }
