@@ -1,6 +1,5 @@
 //! One change of a durable row: made at the key's home, told to all.
 
-use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,7 +12,6 @@ use tracing::{debug, warn};
 use crate::cluster::asks::{AskError, Question};
 use crate::cluster::durable::row::Row;
 use crate::cluster::durable::{Durable, Table, stored_key, topic};
-use crate::cluster::hash::Sip;
 use crate::cluster::node::NodeId;
 use crate::storage::{Rows, StoreError};
 
@@ -126,14 +124,8 @@ impl Durable {
     /// Makes a change here, whoever is its home.
     async fn make(self: &Arc<Self>, change: Change) -> Answer {
         let key = stored_key(change.table, &change.key);
-        let turn = {
-            let mut sip = Sip::default();
-            sip.write(&key);
-            (sip.finish() % self.turns.len() as u64) as usize
-        };
-        let turn = self.turns.get(turn).expect("a remainder is less than its divisor");
         let stored = {
-            let _turn = turn.lock().await;
+            let _turn = self.turns_of(std::iter::once(key.as_slice())).await;
             let old = self.row(change.table, &change.key)?;
             let is_there = old.as_ref().is_some_and(|row| row.value.is_some());
             match change.expect {
@@ -143,7 +135,7 @@ impl Durable {
             }
             let stamp = self.stamp(old.map(|row| row.stamp));
             let stored = Row { stamp, value: change.value }.written();
-            self.merge(vec![(key.clone(), stored.clone())]).await?;
+            self.merge_in_turn(vec![(key.clone(), stored.clone())]).await?;
             stored
         };
         Ok(self.tell(vec![(key, stored)]).await)

@@ -10,6 +10,7 @@ pub mod change;
 pub mod row;
 pub mod sync;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,6 +21,7 @@ use crate::cluster::asks::Question;
 use crate::cluster::durable::row::{Row, Stamp};
 use crate::cluster::durable::sync::Sums;
 use crate::cluster::handle::Cluster;
+use crate::cluster::hash::stable;
 use crate::storage::committer::Committer;
 use crate::storage::{Rows, Store, StoreError, Write};
 
@@ -172,6 +174,29 @@ impl Durable {
 
     /// Keeps those of the rows that are later than ours, on the disk.
     async fn merge(&self, rows: Rows) -> Result<usize, StoreError> {
+        let _turns = self.turns_of(rows.iter().map(|(key, _)| key.as_slice())).await;
+        self.merge_in_turn(rows).await
+    }
+
+    /// Waits until nobody else changes any of these keys. Always in the same
+    /// order, so that two who wait never wait for each other.
+    async fn turns_of<'a>(
+        &self,
+        keys: impl Iterator<Item = &'a [u8]>,
+    ) -> Vec<tokio::sync::MutexGuard<'_, ()>> {
+        let turns: BTreeSet<usize> =
+            keys.map(|key| (stable(key) % self.turns.len() as u64) as usize).collect();
+        let mut guards = Vec::with_capacity(turns.len());
+        for turn in turns {
+            if let Some(turn) = self.turns.get(turn) {
+                guards.push(turn.lock().await);
+            }
+        }
+        guards
+    }
+
+    /// As [`Self::merge`], for who has the turns of all these keys.
+    async fn merge_in_turn(&self, rows: Rows) -> Result<usize, StoreError> {
         let mut batch = Vec::new();
         let mut taken = Vec::new();
         for (key, stored) in rows {
