@@ -14,6 +14,10 @@ use crate::cluster::node::{NodeId, NodeState};
 /// notice in the times of their messages.
 const CLOCK_OFF_MAX: Duration = Duration::from_secs(5);
 
+/// A hidden node that gossip still hears after this long is not dead, but out
+/// of reach: gossip takes up to 0.75 s to notice a death.
+const GONE_MIN: Duration = Duration::from_secs(2);
+
 /// A node in its own words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeReport {
@@ -162,7 +166,10 @@ impl Status {
         let mut silent = Vec::new();
         for peer in admin.cluster.peers() {
             let answer = heard.iter().find(|heard| heard.report.id == peer.node.id);
-            if !peer.is_visible && answer.is_none() && !peer.in_gossip {
+            // a killed node is no node; one that gossip still hears, and nobody
+            // reaches, is worth a line
+            let just_gone = peer.hidden.is_some_and(|hidden| hidden < GONE_MIN);
+            if !peer.is_visible && (!peer.in_gossip || just_gone) {
                 continue;
             }
             if answer.is_none() {

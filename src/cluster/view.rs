@@ -31,6 +31,9 @@ pub struct PeerView {
     pub is_visible: bool,
     /// Whether gossip believes it alive.
     pub in_gossip: bool,
+    /// Since when its rows are hidden; `None`: they are not, or never were
+    /// seen.
+    pub hidden: Option<Duration>,
     /// Where its mesh listens, if gossip has said so.
     pub address: Option<SocketAddr>,
     /// How we reach it.
@@ -57,6 +60,10 @@ impl PeerView {
                 state: peer.state,
                 is_visible: peer.is_visible(),
                 in_gossip: peer.gossip.is_some(),
+                hidden: match peer.standing {
+                    Standing::Hidden { since } => Some(now.since(since)),
+                    Standing::New | Standing::Visible | Standing::Forgotten => None,
+                },
                 address: address(*id),
                 way: match peer.path {
                     Path::None => Way::None,
