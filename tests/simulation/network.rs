@@ -34,10 +34,11 @@ pub struct Network {
     next: u64,
     /// Directions in which connections carry nothing now.
     pub cut_links: BTreeSet<(Seat, Seat)>,
-    /// Directions in which something between refuses connections now.
-    pub rejects: BTreeSet<(Seat, Seat)>,
     /// Directions in which datagrams are lost now.
     pub cut_gossip: BTreeSet<(Seat, Seat)>,
+    /// Directions in which a firewall refuses new connections now, in the
+    /// name of the other host.
+    pub rejects: BTreeSet<(Seat, Seat)>,
 }
 
 impl Network {

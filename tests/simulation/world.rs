@@ -65,34 +65,32 @@ fn name(seat: Seat) -> NodeName {
 
 impl World {
     pub fn new(seed: u64, seats: usize) -> World {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut settings = Settings {
+            purge_after: std::time::Duration::from_secs(5),
+            unreachable_max: std::time::Duration::from_secs(2),
+            ..Settings::default()
+        };
+        if random.random_bool(0.5) {
+            // so short that snapshots are needed, and so small that they are
+            // of many parts
+            settings.ring_max = random.random_range(1..40);
+            settings.part_bytes = random.random_range(1..2_000);
+        }
         World {
             now: 0,
-            random: StdRng::seed_from_u64(seed),
+            random,
             events: Events::default(),
             network: Network::default(),
             lives: (0..seats).map(|_| None).collect(),
             silent: vec![false; seats],
             record: Record::default(),
-            settings: Settings::default(),
+            settings,
             generation: 1_000,
             next_letter: 0,
             loss: 0,
             busy: true,
         }
-    }
-
-    /// Paces and bounds that are drawn as well: much is mended by snapshots of
-    /// many parts where the ring of changes is short.
-    pub fn draw_settings(&mut self) {
-        let ring_max = [4, 40, 131_072][self.random.random_range(0..3)];
-        let part_bytes = [100, 1_000, 131_072][self.random.random_range(0..3)];
-        let purge_after = std::time::Duration::from_secs(5);
-        self.settings = Settings { purge_after, ring_max, part_bytes, ..Settings::default() };
-    }
-
-    /// For whoever reads the story.
-    pub fn note(&mut self, text: &str) {
-        self.record.told.push(format!("{} {text}", self.now));
     }
 
     pub fn run_until(&mut self, end: Time) {
@@ -214,8 +212,12 @@ impl World {
         let micros = elapsed + elapsed * life.pace / 1_000_000;
         let mut out = Vec::new();
         life.core.handle(Moment::from_micros(micros as u64), input, &mut out);
+        let moved = out.iter().any(|output| matches!(output, Output::Members(_)));
         for output in out {
             self.carry_out(id, seat, output);
+        }
+        if moved && let Some(life) = &self.lives[seat] {
+            self.record.check_hidden(now, id, &life.tables);
         }
     }
 
@@ -358,12 +360,14 @@ impl World {
             return self.events.put(later, event);
         }
         let listens = self.lives[to.1].as_ref();
-        let rejected = self.network.rejects.contains(&(from.1, to.1));
-        let Some(listener) = listens.filter(|_| !rejected) else {
+        let Some(listener) = listens else {
             return self.news(from.0, from.1, failed(Failure::Refused));
         };
         if listener.id != to.0 {
             // the address has another life now: the handshake says so
+            return self.news(from.0, from.1, failed(Failure::Refused));
+        }
+        if self.network.rejects.contains(&(from.1, to.1)) {
             return self.news(from.0, from.1, failed(Failure::Refused));
         }
         if self.lives[from.1].as_ref().is_none_or(|life| life.id != from.0) {
@@ -389,7 +393,6 @@ impl World {
         }
         if links {
             self.network.cut_links.remove(&(from, to));
-            self.network.rejects.remove(&(from, to));
             self.wake_connections();
         }
     }

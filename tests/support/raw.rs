@@ -68,6 +68,15 @@ impl Raw {
         }
     }
 
+    /// From now on silence is no fault.
+    pub fn wait_for_ever(&self) {
+        let tcp = match self {
+            Raw::Plain(tcp) => tcp,
+            Raw::Tls(tls) => tls.get_ref(),
+        };
+        tcp.set_read_timeout(None).expect("no timeout");
+    }
+
     pub fn say(&mut self, words: &[u8]) {
         // the server may have closed while we still speak
         let _ = match self {
