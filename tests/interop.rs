@@ -60,6 +60,11 @@ impl Slix {
         self.tell(&format!("connect {name} {jid} {password} {port} {door} {mechanism}"));
     }
 
+    /// Takes what has been said so far.
+    fn gather(&mut self) {
+        self.heard.extend(self.lines.try_iter());
+    }
+
     /// Waits for a line that begins so.
     #[track_caller]
     fn wait_for(&mut self, begin: &str) -> String {
@@ -185,4 +190,58 @@ fn a_stopping_node_and_a_kicking_operator_say_why() {
     assert_eq!(slix.wait_for("stopped stream-error"), "stopped stream-error system-shutdown");
     nodes.wait_until_all_agree();
     assert_eq!(nodes.list[1].sessions().len(), 0);
+}
+
+/// Sessions on the node that is killed, and messages to them.
+const COUNT: usize = 200;
+
+/// Sessions of one account: what the default configuration allows.
+const PER_USER: usize = 10;
+
+#[test]
+fn a_killed_node_loses_no_message_between_real_clients() {
+    let mut nodes = Nodes::start(3);
+    nodes.account("romeo", "r0m30");
+    let mut slix = Slix::start();
+    let address = |number: usize| jid(&format!("u{}", number / PER_USER), &format!("r{number}"));
+    for number in 0..COUNT {
+        if number % PER_USER == 0 {
+            nodes.account(&format!("u{}", number / PER_USER), "secret");
+        }
+        let name = format!("c{number}");
+        slix.connect(&name, &nodes.list[1], "direct", &address(number), "secret", "SCRAM-SHA-256");
+        slix.wait_for(&format!("{name} online"));
+    }
+    let romeo = jid("romeo", "garden");
+    slix.connect("romeo", &nodes.list[0], "starttls", &romeo, "r0m30", "SCRAM-SHA-256");
+    slix.wait_for("romeo online");
+    support::wait_for("all are seen", || nodes.list[0].sessions().len() == COUNT + 1);
+    for number in 0..COUNT {
+        slix.tell(&format!("say romeo {} m{number}", address(number)));
+        if number == COUNT / 3 {
+            // some have arrived, some are on their way, some will be sent
+            slix.wait_for("c0 heard");
+            nodes.list[1].kill();
+        }
+    }
+    // each was heard by whom it was for, or came back from there
+    let fates = |number: usize, heard: &[String]| {
+        let heard_it = format!("c{number} heard {romeo} m{number}");
+        let returned = format!("romeo error {} ", address(number));
+        let count = |begin: &str| heard.iter().filter(|line| line.starts_with(begin)).count();
+        (count(&heard_it) + usize::from(number == 0), count(&returned))
+    };
+    support::wait_for("every message was heard, or came back", || {
+        slix.gather();
+        (0..COUNT).all(|number| fates(number, &slix.heard) != (0, 0))
+    });
+    for number in 0..COUNT {
+        let (heard, returned) = fates(number, &slix.heard);
+        assert!(heard <= 1 && returned <= 1, "m{number}: {heard} heard, {returned} returned");
+        // whoever died after its client had it, and before it could say so
+        let in_doubt = heard + returned == 2;
+        assert!(!in_doubt || number <= COUNT / 3, "m{number} was sent after the death");
+    }
+    nodes.list[1].start();
+    nodes.wait_until_all_agree();
 }

@@ -115,6 +115,27 @@ impl Raw {
         }
     }
 
+    /// Everything until nothing has come for a moment.
+    pub fn gather(&mut self) -> String {
+        let tcp = match self {
+            Raw::Plain(tcp) => tcp,
+            Raw::Tls(tls) => tls.get_ref(),
+        };
+        tcp.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+        let mut heard = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let read = match self {
+                Raw::Plain(tcp) => tcp.read(&mut buffer),
+                Raw::Tls(tls) => tls.read(&mut buffer),
+            };
+            match read {
+                Ok(count) if count > 0 => heard.extend_from_slice(&buffer[..count]),
+                Ok(_) | Err(_) => return String::from_utf8_lossy(&heard).into_owned(),
+            }
+        }
+    }
+
     /// Everything until the server closes.
     #[track_caller]
     pub fn rest(&mut self) -> String {
