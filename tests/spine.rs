@@ -169,3 +169,30 @@ async fn accounts_survive_all_nodes_and_reach_those_that_were_away() {
     assert_eq!(nodes.list[2].jabiru(&["user", "list"], ""), format!("late@{DOMAIN}\n"));
     One::online(&nodes.list[2], Door::StartTls, "late", "x", "two").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stands_still_is_put_out_and_comes_back_with_its_sessions() {
+    let nodes = Nodes::start(3);
+    nodes.account("romeo", "r0m30");
+    nodes.account("juliet", "jul13t");
+    let mut romeo = One::online(&nodes.list[0], Door::StartTls, "romeo", "garden", "r0m30").await;
+    let mut juliet = One::online(&nodes.list[1], Door::Direct, "juliet", "balcony", "jul13t").await;
+    let signal = |name: &str| {
+        let pid = nodes.list[1].id().to_string();
+        let sent = std::process::Command::new("kill").args([name, &pid]).status();
+        assert!(sent.expect("it runs").success());
+    };
+    let seen = |count: usize| {
+        let verdict = format!("{count} nodes, all agree");
+        [0, 2].iter().all(|at| nodes.list[*at].verdict().as_deref() == Some(&*verdict))
+    };
+    signal("-STOP");
+    wait_for("the others go on without it", || seen(2));
+    romeo.say(&juliet.jid, "Do you hear me?").await;
+    let back = romeo.message().await;
+    assert_eq!(back.type_, tokio_xmpp::parsers::message::MessageType::Error);
+    signal("-CONT");
+    wait_for("it is back", || seen(3));
+    romeo.say(&juliet.jid, "And now?").await;
+    assert_eq!(juliet.hear().await.1, "And now?");
+}

@@ -16,6 +16,7 @@ use crate::cluster::frame::{FRAME_BYTES_MAX, Frame, FrameError};
 use crate::cluster::handle::{Cluster, FRAMES_MAX, Line};
 use crate::cluster::news::{Dialed, Input};
 use crate::cluster::node::{LinkId, Node};
+use crate::metrics;
 
 /// The length of a frame, as it is written before it.
 const LENGTH_BYTES: usize = 4;
@@ -100,6 +101,7 @@ async fn read(
         cluster.inputs(inputs);
         cluster.flush.notify_one();
         if let Some(error) = broken {
+            metrics::count(metrics::MESH_REFUSED, "frame");
             warn!(link = link.0, %error, "a node sent what is no frame");
             return error.into();
         }
