@@ -137,7 +137,23 @@ impl Listener {
     }
 }
 
+/// The error of a kernel without IPv6 (Linux, `EAFNOSUPPORT`).
+const NO_SUCH_FAMILY: i32 = 97;
+
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    match listen_on(address) {
+        // all addresses there are, is what the wildcard means
+        Err(error)
+            if error.raw_os_error() == Some(NO_SUCH_FAMILY)
+                && address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) =>
+        {
+            listen_on(SocketAddr::from(([0, 0, 0, 0], address.port())))
+        }
+        listening => listening,
+    }
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         socket.set_only_v6(false)?;
