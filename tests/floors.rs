@@ -25,7 +25,7 @@ const FLOORS: [&[&str]; 12] = [
 const ROOF: [&str; 3] = ["cli", "main", "lib"];
 
 /// Lines of a file without its tests. A file that needs more is two.
-const LINES_MAX: usize = 440;
+const LINES_MAX: usize = 360;
 
 fn sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();

@@ -5,6 +5,7 @@
 //! writes, behind the gate, the few elements that the server itself
 //! understands (`element`).
 
+mod assembly;
 pub mod characters;
 pub mod element;
 pub mod error;
