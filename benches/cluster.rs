@@ -37,7 +37,8 @@ fn main() {
         routable();
     }
     if wanted("kill") {
-        kill();
+        kill(3);
+        kill(2);
     }
     if wanted("memory") {
         memory("TLS", true);
@@ -111,30 +112,31 @@ fn routable() {
     drop((first.running, first.events));
 }
 
-/// From `kill -9` until the others have forgotten the node.
-fn kill() {
-    let mut nodes = Nodes::prepare(2, "");
+/// From `kill -9` until another of so many nodes has forgotten the node.
+fn kill(count: usize) {
+    let mut nodes = Nodes::prepare(count - 1, "");
     let cookie = fs::read_to_string(nodes.folder.path().join("cookie")).expect("a cookie");
     let cookie = Arc::new(Cookie::new(&cookie).expect("a cookie"));
-    nodes.list[0].start();
-    let seeds = vec![format!("127.0.0.1:{}", nodes.list[0].ports.mesh)];
+    let seeds = nodes.list.iter().map(|node| format!("127.0.0.1:{}", node.ports.mesh)).collect();
     let watcher = member("watcher", seeds, &cookie);
+    let (victim, others) = nodes.list.split_last_mut().expect("one at least");
+    others.iter_mut().for_each(support::Node::start);
     let mut times = Vec::new();
     for _ in 0..100 {
-        nodes.list[1].start();
-        wait_for_count(&watcher.cluster, 3);
+        victim.start();
+        wait_for_count(&watcher.cluster, count);
         support::wait_for("the mesh is whole", || {
             let whole = |peer: &&PeerView| peer.in_gossip && peer.way == Way::Direct;
-            watcher.cluster.peers().iter().filter(whole).count() == 2
+            watcher.cluster.peers().iter().filter(whole).count() == count - 1
         });
         let begin = Instant::now();
-        nodes.list[1].kill();
-        while watcher.cluster.members().count() != 2 {
+        victim.kill();
+        while watcher.cluster.members().count() != count - 1 {
             std::thread::yield_now();
         }
         times.push(begin.elapsed());
     }
-    tell("a killed node of three is gone", times);
+    tell(&format!("a killed node of {count} is gone"), times);
     drop((watcher.running, watcher.events));
 }
 

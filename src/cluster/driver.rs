@@ -218,9 +218,10 @@ async fn flush(cluster: &Arc<Cluster>) {
     }
 }
 
-/// Tells the core whom gossip believes alive.
+/// Tells the core whom gossip believes alive; several times in an interval, so
+/// that it knows well when a heart last beat.
 async fn poll(cluster: &Arc<Cluster>, gossip: &Gossip, config: &Config) {
-    let mut rounds = interval(config.gossip_interval.get());
+    let mut rounds = interval(config.gossip_interval.get() / 4);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut state = None;
     loop {
