@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use rand::TryRngCore;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::durable::change::{ChangeError, Expect, Made};
+use crate::cluster::durable::change::{Change, ChangeError, Expect, Made};
 use crate::cluster::durable::{Durable, Table};
 use crate::storage::StoreError;
 use crate::stream::sasl::credentials::{Credentials, Iterations, NoPassword, SALT_BYTES};
@@ -98,7 +97,9 @@ impl Accounts {
     /// # Errors
     /// [`AccountError`].
     pub async fn remove(&self, account: &BareJid) -> Result<Made, AccountError> {
-        let removed = self.durable.change(Table::Accounts, key(account), None, Expect::Present);
+        let removed = self
+            .durable
+            .change([Change::remove(Table::Accounts, key(account)).expect(Expect::Present)]);
         Ok(removed.await?)
     }
 
@@ -130,8 +131,8 @@ impl Accounts {
         let credentials = credentials.await.map_err(|_| AccountError::Random)??;
         let stored = postcard::to_stdvec(&Stored { credentials })
             .expect("an account has only fields that postcard knows");
-        let value = Some(Bytes::from(stored));
-        Ok(self.durable.change(Table::Accounts, key(account), value, expect).await?)
+        let change = Change::put(Table::Accounts, key(account), stored).expect(expect);
+        Ok(self.durable.change([change]).await?)
     }
 }
 

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 
 use crate::cluster::asks::{AskError, Question};
 use crate::cluster::durable::row::Row;
-use crate::cluster::durable::{Durable, Table, stored_key, topic};
+use crate::cluster::durable::{Durable, Table, owner_of, stored_key, topic};
 use crate::cluster::node::NodeId;
 use crate::storage::{Rows, StoreError};
 
@@ -63,50 +63,65 @@ impl From<StoreError> for ChangeError {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Change {
+/// One row that shall be another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
     table: Table,
     key: Vec<u8>,
     value: Option<Bytes>,
     expect: Expect,
 }
 
+impl Change {
+    /// This row shall be there.
+    pub fn put(table: Table, key: impl Into<Vec<u8>>, value: impl Into<Bytes>) -> Self {
+        Self { table, key: key.into(), value: Some(value.into()), expect: Expect::Any }
+    }
+
+    /// This row shall not be there.
+    pub fn remove(table: Table, key: impl Into<Vec<u8>>) -> Self {
+        Self { table, key: key.into(), value: None, expect: Expect::Any }
+    }
+
+    /// The same change, made only if that is so.
+    #[must_use]
+    pub fn expect(self, expect: Expect) -> Self {
+        Self { expect, ..self }
+    }
+}
+
 type Answer = Result<Made, ChangeError>;
 
 impl Durable {
-    /// Makes a change, wherever its home is: when this returns, all nodes
-    /// that can be reached have it on their disks. `None` removes the row.
+    /// Makes changes of rows of one owner, all or none, wherever its home is:
+    /// when this returns, all nodes that can be reached have them on their
+    /// disks.
     ///
     /// # Errors
     /// [`ChangeError`].
-    pub async fn change(
-        self: &Arc<Self>,
-        table: Table,
-        key: &[u8],
-        value: Option<Bytes>,
-        expect: Expect,
-    ) -> Answer {
-        let change = Change { table, key: key.to_vec(), value, expect };
-        let home = self.cluster.members().home(key);
+    pub async fn change(self: &Arc<Self>, changes: impl Into<Vec<Change>>) -> Answer {
+        let changes = changes.into();
+        let Some(first) = changes.first() else { return Ok(Made { nodes: 1, late: 0 }) };
+        let home = self.cluster.members().home(owner_of(&first.key));
         if home == self.cluster.me().id {
-            return self.make(change).await;
+            return self.make(changes).await;
         }
-        let body = written(&change);
+        let body = written(&changes);
         match self.cluster.ask(home, topic::CHANGE, body, HOME_TIME_MAX).await {
             Ok(answer) => read(&answer),
             // nobody knows whether it was made: once more, here, as it makes
-            // the same row; but what must be absent may be there by now
+            // the same rows; but what must be absent may be there by now
             Err(AskError::Late | AskError::Unreachable | AskError::TooLong) => {
                 debug!(%home, "a home does not answer: the change is made here");
-                self.make(change).await
+                self.make(changes).await
             }
         }
     }
 
     pub(super) async fn on_change(self: Arc<Self>, question: Question) {
-        let change = postcard::from_bytes(&question.body);
-        let answer = match change {
-            Ok(change) => self.make(change).await,
+        let changes = postcard::from_bytes(&question.body);
+        let answer = match changes {
+            Ok(changes) => self.make(changes).await,
             Err(_) => Err(ChangeError::Store("the change cannot be read".into())),
         };
         question.answer(written(&answer));
@@ -121,24 +136,27 @@ impl Durable {
         }
     }
 
-    /// Makes a change here, whoever is its home.
-    async fn make(self: &Arc<Self>, change: Change) -> Answer {
-        let key = stored_key(change.table, &change.key);
-        let stored = {
-            let _turn = self.turns_of(std::iter::once(key.as_slice())).await;
-            let old = self.row(change.table, &change.key)?;
-            let is_there = old.as_ref().is_some_and(|row| row.value.is_some());
-            match change.expect {
-                Expect::Absent if is_there => return Err(ChangeError::Exists),
-                Expect::Present if !is_there => return Err(ChangeError::Missing),
-                _ => {}
+    /// Makes changes here, whoever is their home.
+    async fn make(self: &Arc<Self>, changes: Vec<Change>) -> Answer {
+        let keys: Vec<Vec<u8>> =
+            changes.iter().map(|change| stored_key(change.table, &change.key)).collect();
+        let mut rows = Rows::with_capacity(changes.len());
+        {
+            let _turns = self.turns_of(keys.iter().map(Vec::as_slice)).await;
+            for (change, key) in changes.into_iter().zip(keys) {
+                let old = self.row(change.table, &change.key)?;
+                let is_there = old.as_ref().is_some_and(|row| row.value.is_some());
+                match change.expect {
+                    Expect::Absent if is_there => return Err(ChangeError::Exists),
+                    Expect::Present if !is_there => return Err(ChangeError::Missing),
+                    _ => {}
+                }
+                let stamp = self.stamp(old.map(|row| row.stamp));
+                rows.push((key, Row { stamp, value: change.value }.written()));
             }
-            let stamp = self.stamp(old.map(|row| row.stamp));
-            let stored = Row { stamp, value: change.value }.written();
-            self.merge_in_turn(vec![(key.clone(), stored.clone())]).await?;
-            stored
-        };
-        Ok(self.tell(vec![(key, stored)]).await)
+            self.merge_in_turn(rows.clone()).await?;
+        }
+        Ok(self.tell(rows).await)
     }
 
     /// Tells all other nodes, and waits a moment for them.

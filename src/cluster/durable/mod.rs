@@ -37,32 +37,72 @@ pub mod topic {
     pub const BUCKET: u8 = 4;
 }
 
-/// A durable table. Its number is on disks and wires for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub enum Table {
-    /// Who may log in, by bare JID.
-    Accounts,
+/// Declares the tables with the first byte of their keys in the store: on
+/// disks and wires for ever.
+macro_rules! tables {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal,)*) => {
+        /// A durable table. Keys begin with the bare JID of the account that
+        /// the row belongs to; what follows stands after a NUL.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        pub enum Table { $($(#[$doc])* $name,)* }
+
+        impl Table {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The first byte of its keys in the store.
+            fn prefix(self) -> u8 {
+                match self { $(Self::$name => $prefix,)* }
+            }
+        }
+    };
+}
+
+tables! {
+    /// Who may log in.
+    Accounts = 1,
+    /// What an account calls its contacts; then the contact's bare JID.
+    Roster = 2,
+    /// Who sees whom; then the contact's bare JID.
+    Subscriptions = 3,
+    /// Messages that nobody was there for; then their time and chance.
+    Offline = 4,
+    /// Private XML; then its namespace and name.
+    Private = 5,
+    /// What a person says of itself.
+    Vcard = 6,
+    /// Whom an account does not want to hear of; then the address.
+    Blocked = 7,
+    /// When an account was last there.
+    Last = 8,
+    /// Nodes that have left for good, by name.
+    Departed = 9,
+    /// What the operator has said for all nodes, by its name.
+    Settings = 10,
 }
 
 impl Table {
-    /// All of them.
-    pub const ALL: [Self; 1] = [Self::Accounts];
-
-    /// The first byte of its keys in the store.
-    fn prefix(self) -> u8 {
-        match self {
-            Self::Accounts => 1,
-        }
-    }
-
     fn of_prefix(prefix: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|table| table.prefix() == prefix)
+        Self::ALL.iter().copied().find(|table| table.prefix() == prefix)
     }
+}
+
+/// Whose row it is: the part of its key that its home is found by.
+pub fn owner_of(key: &[u8]) -> &[u8] {
+    key.split(|byte| *byte == 0).next().unwrap_or(key)
+}
+
+/// The key of something that belongs to `owner`.
+pub fn key_of(owner: &str, rest: &[u8]) -> Vec<u8> {
+    [owner.as_bytes(), &[0], rest].concat()
 }
 
 /// How far a row's stamp may lie ahead of our clock; one further ahead is
 /// refused, for it would win against everybody for ever.
 const AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Rows read from the store at a time.
+const PAGE_ROWS: usize = 256;
 
 /// Keys and values, and the key to go on from.
 pub type Page = (Vec<(Vec<u8>, Bytes)>, Option<Vec<u8>>);
@@ -124,7 +164,38 @@ impl Durable {
     /// # Errors
     /// [`StoreError`].
     pub fn scan(&self, table: Table, from: &[u8], limit: usize) -> Result<Page, StoreError> {
-        let rows = self.store.scan(&[table.prefix()], &stored_key(table, from), limit)?;
+        self.page(table, b"", from, limit)
+    }
+
+    /// All rows of `owner`, by what stands after it in their keys.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn all_of(&self, table: Table, owner: &str) -> Result<Vec<(Vec<u8>, Bytes)>, StoreError> {
+        let prefix = key_of(owner, b"");
+        let mut all = Vec::new();
+        let mut from = Vec::new();
+        loop {
+            let (rows, next) = self.page(table, &prefix, &from, PAGE_ROWS)?;
+            let rest = |(key, value): (Vec<u8>, Bytes)| {
+                (key.get(prefix.len()..).unwrap_or_default().to_vec(), value)
+            };
+            all.extend(rows.into_iter().map(rest));
+            match next {
+                Some(next) => from = next,
+                None => return Ok(all),
+            }
+        }
+    }
+
+    fn page(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        from: &[u8],
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let rows = self.store.scan(&stored_key(table, prefix), &stored_key(table, from), limit)?;
         let next = rows.last().filter(|_| rows.len() == limit);
         let next = next.map(|(key, _)| [key.get(1..).unwrap_or_default(), &[0]].concat());
         let value = |(key, stored): (Vec<u8>, Vec<u8>)| {
