@@ -3,63 +3,76 @@
 //!
 //! It answers what shall be said and says nothing itself; the router does.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
-use crate::extension::{Cx, Extension, Place};
+use crate::extension::{Answer, Asked, Cx, Effect, Extension, Place, Rooms, Side, Verdict};
 use crate::xmpp::error::StanzaCondition;
-use crate::xmpp::jid::Domain;
 use crate::xmpp::stanza::Stanza;
 
 /// Room 2: our domains, and what the server itself can do.
 #[derive(Debug)]
 pub struct LocalRouter {
-    domains: BTreeSet<Box<str>>,
     extensions: Vec<Box<dyn Extension>>,
-    started: std::time::Instant,
+    /// Which extension answers requests of a namespace.
+    requests: HashMap<&'static str, usize>,
+    rooms: Arc<Rooms>,
+    started: Instant,
 }
 
 impl LocalRouter {
-    /// Serves `domains` with `extensions`, the first of which that knows a
-    /// request answers it.
-    pub fn new(domains: &[Domain], extensions: Vec<Box<dyn Extension>>) -> Self {
-        let domains = domains.iter().map(|domain| domain.as_str().into()).collect();
-        Self { domains, extensions, started: std::time::Instant::now() }
-    }
-
-    /// Whether a domain is ours.
-    pub fn serves(&self, domain: &str) -> bool {
-        self.domains.contains(domain)
-    }
-
-    /// What the host says to a stanza for itself; `sessions` is how many this
-    /// node has.
-    pub fn host(&self, stanza: &Stanza, sessions: usize) -> Option<Stanza> {
-        self.ask(stanza, Place::Host, sessions)
-    }
-
-    /// What the server says in an account's name.
-    pub fn account(&self, stanza: &Stanza) -> Option<Stanza> {
-        self.ask(stanza, Place::Account, 0)
-    }
-
-    /// Every request has an answer, nothing else has one (RFC 6120 §8.4).
-    fn ask(&self, stanza: &Stanza, place: Place, sessions: usize) -> Option<Stanza> {
-        if !stanza.kind.is_request() {
-            return None;
+    /// Serves our domains with `extensions`.
+    pub fn new(extensions: Vec<Box<dyn Extension>>, rooms: Arc<Rooms>) -> Self {
+        let mut requests = HashMap::new();
+        for (place, extension) in extensions.iter().enumerate() {
+            requests.extend(extension.about().requests.iter().map(|ns| (*ns, place)));
         }
+        Self { extensions, requests, rooms, started: Instant::now() }
+    }
+
+    /// What is said to a request for the host itself, or in an account's name.
+    pub async fn answer(&self, request: &Stanza, place: Place) -> Answer {
+        let unavailable = StanzaCondition::ServiceUnavailable;
+        let child = request.child.as_ref().ok_or(unavailable)?;
+        let extension = self.requests.get(&*child.ns).and_then(|at| self.extensions.get(*at));
+        let extension = extension.ok_or(unavailable)?;
         let cx = Cx {
             place,
-            now: std::time::SystemTime::now(),
+            now: SystemTime::now(),
             uptime: self.started.elapsed(),
-            sessions,
+            rooms: &self.rooms,
             extensions: &self.extensions,
         };
-        let child = stanza.child.as_ref()?;
-        let answers = self.extensions.iter().filter_map(|one| one.answer(&cx, stanza, child));
-        match answers.into_iter().next() {
-            Some(Ok(payload)) => stanza.result(payload),
-            Some(Err(error)) => stanza.error(error),
-            None => stanza.error(StanzaCondition::ServiceUnavailable.into()),
-        }
+        extension.answer(&cx, request, child).await
+    }
+
+    /// What a session shows by a request to its own account.
+    pub fn asked(&self, request: &Stanza) -> Option<Asked> {
+        let child = request.child.as_ref()?;
+        let extension = self.requests.get(&*child.ns).and_then(|at| self.extensions.get(*at))?;
+        extension.asked(request, child)
+    }
+
+    /// What the extensions say of what an account of ours sends.
+    pub fn sent(&self, stanza: &Stanza) -> Verdict {
+        self.judge(|extension| extension.sent(&self.rooms, stanza))
+    }
+
+    /// What the extensions say of what arrives for an account of ours.
+    pub fn arriving(&self, stanza: &Stanza) -> Verdict {
+        self.judge(|extension| extension.arriving(&self.rooms, stanza))
+    }
+
+    /// Who else shall see a message.
+    pub fn copies(&self, message: &Stanza, side: Side<'_>) -> Vec<Effect> {
+        let extensions = self.extensions.iter();
+        extensions.flat_map(|extension| extension.copies(&self.rooms, message, side)).collect()
+    }
+
+    /// The first verdict that is none to pass.
+    fn judge(&self, judge: impl Fn(&dyn Extension) -> Verdict) -> Verdict {
+        let verdicts = self.extensions.iter().map(|extension| judge(&**extension));
+        verdicts.into_iter().find(|verdict| *verdict != Verdict::Pass).unwrap_or(Verdict::Pass)
     }
 }

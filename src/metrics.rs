@@ -15,13 +15,23 @@ pub const STANZAS_IN: &str = "jabiru_c2s_stanzas_in_total";
 /// Failed attempts to authenticate.
 pub const AUTHENTICATION_FAILED: &str = "jabiru_c2s_authentication_failed_total";
 
-const ABOUT: [(&str, &str); 6] = [
+/// Requests for somebody's presence that were ignored, for too many wait.
+pub const REQUESTS_REFUSED: &str = "jabiru_im_requests_refused_total";
+/// Messages that were stored for accounts that were away.
+pub const OFFLINE_STORED: &str = "jabiru_session_manager_offline_stored_total";
+/// Messages that came back because there was no room for them in the store.
+pub const OFFLINE_REFUSED: &str = "jabiru_session_manager_offline_refused_total";
+
+const ABOUT: [(&str, &str); 9] = [
     (GOSSIP_REFUSED, "Gossip datagrams thrown away, by reason."),
     (MESH_REFUSED, "Mesh connections refused, by reason."),
     (SESSIONS, "Sessions of this node."),
     (NODES, "Nodes that this one sees, itself included."),
     (STANZAS_IN, "Stanzas that clients of this node sent."),
     (AUTHENTICATION_FAILED, "Failed attempts to authenticate."),
+    (REQUESTS_REFUSED, "Requests for presence that were ignored, for too many wait."),
+    (OFFLINE_STORED, "Messages that were stored for accounts that were away."),
+    (OFFLINE_REFUSED, "Messages refused because an offline store was full."),
 ];
 
 /// Counts one, under one of a closed set of reasons.

@@ -22,11 +22,16 @@ use crate::door::c2s::{C2s, Rooms};
 use crate::door::entry::Port;
 use crate::door::mesh;
 use crate::drain::{self, Drain, Drained, Trigger};
+use crate::extension::{self, Extension};
+use crate::im;
 use crate::local_router::LocalRouter;
 use crate::net::listener::Listener;
 use crate::net::tls::Certificates;
 use crate::router::Router;
 use crate::session_manager::accounts::Accounts;
+use crate::session_manager::contacts::Contacts;
+use crate::session_manager::last::LastSeen;
+use crate::session_manager::offline::Offline;
 use crate::session_manager::sessions::Sessions;
 use crate::storage::embedded::Embedded;
 use crate::stream::negotiation::Settings;
@@ -133,13 +138,23 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
     let durable = Durable::new(Arc::clone(&cluster), Arc::new(store))?;
     let accounts = Arc::new(Accounts::new(Arc::clone(&durable), config.sasl.iterations));
     let sessions = Arc::new(Sessions::new(Arc::clone(&cluster), config.session_manager.clone()));
-    let local = LocalRouter::new(&config.domains(), xep::all());
-    let router = Arc::new(Router::new(
-        Arc::clone(&cluster),
-        Arc::clone(&sessions),
-        Arc::clone(&accounts),
-        local,
-    ));
+    let offline = Offline::new(Arc::clone(&cluster), Arc::clone(&durable), &config.session_manager);
+    let rooms = Arc::new(extension::Rooms {
+        domains: config.domains().iter().map(|domain| domain.as_str().into()).collect(),
+        cluster: Arc::clone(&cluster),
+        durable: Arc::clone(&durable),
+        accounts: Arc::clone(&accounts),
+        sessions: Arc::clone(&sessions),
+        contacts: Arc::new(Contacts::new(Arc::clone(&durable))),
+        offline,
+        last: Arc::new(LastSeen::new(Arc::clone(&durable))),
+    });
+    let extensions: Vec<Box<dyn Extension>> =
+        im::all(&config.im).into_iter().chain(xep::all()).collect();
+    let features = extensions.iter().map(|extension| extension.about().stream_feature);
+    let features: String = features.collect();
+    let local = LocalRouter::new(extensions, Arc::clone(&rooms));
+    let router = Router::new(rooms, local, config.im.clone());
     let admin = Arc::new(Admin {
         cluster: Arc::clone(&cluster),
         sessions: Arc::clone(&sessions),
@@ -150,7 +165,7 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
     });
     let c2s = Arc::new(C2s::new(
         config.c2s.clone(),
-        negotiation(&config, &cookie),
+        negotiation(&config, &cookie, features),
         Rooms {
             accounts,
             sessions: Arc::clone(&sessions),
@@ -272,12 +287,13 @@ fn cookie(config: &Config) -> Result<Cookie, CookieError> {
     }
 }
 
-fn negotiation(config: &Config, cookie: &Cookie) -> Settings {
+fn negotiation(config: &Config, cookie: &Cookie, features: String) -> Settings {
     Settings {
         require_tls: config.c2s.require_tls,
         mechanisms: config.sasl.mechanisms.clone(),
         attempts_max: config.c2s.authentication_attempts_max,
         iterations: config.sasl.iterations,
+        features: features.into(),
         ..Settings::new(config.domains(), *cookie.key(Purpose::MadeUpAccounts))
     }
 }

@@ -89,6 +89,8 @@ impl Core {
             }
             Input::Deliver { to, body } => self.deliver(now, to, body, out),
             Input::Word { to, channel, body } => {
+                // whoever hears it knows the rows that its sender knew
+                self.tell_own(out);
                 if let Err(Parcel::Word { channel, body }) =
                     self.send(to, Parcel::Word { channel, body }, out)
                 {
@@ -156,18 +158,27 @@ impl Core {
     /// What was gathered goes out: first rows, then letters, so that whoever
     /// gets a letter knows the rows that its sender knew.
     pub(super) fn flush(&mut self, now: Moment, out: &mut Vec<Output>) {
-        let reachable = self.membership.reachable();
-        for parcel in self.replicator.own.news() {
-            for to in &reachable {
-                let _ = self.send(*to, parcel.clone(), out);
-            }
-        }
-        for to in reachable {
+        self.tell_own(out);
+        for to in self.membership.reachable() {
             let due = self.custody.due(now, to);
             self.letters(to, due, out);
         }
         for (to, receipt) in self.custody.receipts() {
             let _ = self.send(to, Parcel::Receipt(receipt), out);
+        }
+    }
+
+    /// Our own latest rows go to everybody.
+    fn tell_own(&mut self, out: &mut Vec<Output>) {
+        let news = self.replicator.own.news();
+        if news.is_empty() {
+            return;
+        }
+        let reachable = self.membership.reachable();
+        for parcel in news {
+            for to in &reachable {
+                let _ = self.send(*to, parcel.clone(), out);
+            }
         }
     }
 

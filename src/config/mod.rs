@@ -38,6 +38,8 @@ pub struct Config {
     pub c2s: crate::door::config::Config,
     /// Sessions and their conflicts.
     pub session_manager: crate::session_manager::config::Config,
+    /// Rosters and subscriptions.
+    pub im: crate::im::config::Config,
     /// The other nodes.
     pub cluster: crate::cluster::config::Config,
     /// The operator's doors.
@@ -220,6 +222,14 @@ impl Config {
         bounds("c2s.attributes_max", u64::from(c2s.attributes_max), 8..=1_000);
         let sessions = self.session_manager.sessions_per_user_max as u64;
         bounds("session_manager.sessions_per_user_max", sessions, 1..=1_000);
+        let kept = self.session_manager.offline_messages_max as u64;
+        bounds("session_manager.offline_messages_max", kept, 0..=1_000_000);
+        let kept = self.session_manager.offline_bytes_max.bytes() as u64;
+        bounds("session_manager.offline_bytes_max", kept, 0..=1 << 30);
+        bounds("im.roster_items_max", self.im.roster_items_max as u64, 1..=100_000);
+        bounds("im.roster_name_bytes_max", self.im.roster_name_bytes_max as u64, 16..=10_000);
+        bounds("im.roster_groups_max", self.im.roster_groups_max as u64, 1..=1_000);
+        bounds("im.requests_max", self.im.requests_max as u64, 1..=10_000);
         if tracing_subscriber::EnvFilter::try_new(&self.log.level).is_err() {
             faults.push(("log.level", format!("{:?} is no level", self.log.level)));
         }

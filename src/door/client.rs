@@ -11,15 +11,13 @@ use crate::door::c2s::{C2s, FAREWELL_TIME_MAX};
 use crate::drain::Drain;
 use crate::net::connection::{Connection, Turn};
 use crate::net::outbox::Outbox;
-use crate::session_manager::session::{Held, Session};
+use crate::session_manager::session::{Held, Session, Unwritten};
 use crate::stream::negotiation::states::not_a_stanza;
-use crate::xml::element::Element;
 use crate::xml::framer::{Frame, Framer};
 use crate::xml::head::Raw;
 use crate::xmpp::error::{StanzaCondition, StreamCondition, StreamError};
 use crate::xmpp::jid::Jid;
-use crate::xmpp::kind::{Kind, PresenceType};
-use crate::xmpp::namespaces::{BIND, CLIENT, SESSION};
+use crate::xmpp::namespaces::{BIND, CLIENT, CLIENT_STATE, SESSION};
 use crate::xmpp::stanza::{ReadError, Stanza};
 
 /// A connection that is a session.
@@ -54,6 +52,7 @@ impl Client<'_> {
         let over = self.listen(&mut connection, &mut drain).await;
         // From here nothing is planned for this session any more.
         self.door.sessions.release(&self.session);
+        self.door.router.gone(&self.session);
         match over {
             Over::Written => {}
             Over::Lost(error) => debug!(%error, "connection lost"),
@@ -118,6 +117,9 @@ impl Client<'_> {
                 }
                 return Ok(());
             }
+            Err(ReadError::NotAStanza) if raw.ns(CLIENT) == CLIENT_STATE => {
+                return self.client_state(raw);
+            }
             Err(ReadError::NotAStanza | ReadError::WrongNamespace) => {
                 return Err(not_a_stanza(raw));
             }
@@ -138,26 +140,25 @@ impl Client<'_> {
     }
 
     fn take(&self, stanza: Stanza) {
-        match (stanza.kind, &stanza.to) {
-            (Kind::Presence(kind), None) => self.presence(kind, &stanza),
-            (kind, None) if kind.is_request() && self.formality(&stanza) => {}
-            _ => self.door.router.route(stanza),
+        let is_formality =
+            stanza.to.is_none() && stanza.kind.is_request() && self.formality(&stanza);
+        if !is_formality {
+            self.door.router.take(&self.session, stanza);
         }
     }
 
-    /// The session's own presence (RFC 6121 §4.2, §4.4, §4.5).
-    fn presence(&self, kind: PresenceType, stanza: &Stanza) {
-        match kind {
-            PresenceType::Available => match priority(stanza) {
-                Some(priority) => {
-                    self.door.sessions.set_priority(&self.session, Some(priority));
-                }
-                None => self.refuse(stanza, StanzaCondition::BadRequest),
-            },
-            PresenceType::Unavailable => self.door.sessions.set_priority(&self.session, None),
-            PresenceType::Error => {}
-            _ => self.refuse(stanza, StanzaCondition::BadRequest),
+    /// Whether anybody looks at the client now (XEP-0352 §4).
+    fn client_state(&self, raw: &Raw) -> Result<(), StreamError> {
+        let is_active = match raw.name() {
+            "active" => true,
+            "inactive" => false,
+            _ => return Err(not_a_stanza(raw)),
+        };
+        if let Err(Unwritten::Overflow(items)) = self.session.set_active(is_active) {
+            self.door.sessions.release(&self.session);
+            self.door.router.unwritten(items);
         }
+        Ok(())
     }
 
     /// Requests of RFC 3921 clients, and a second bind.
@@ -192,17 +193,5 @@ impl Client<'_> {
 
     fn is_me(&self, from: &Jid) -> bool {
         from == self.session.jid.as_jid() || *from == Jid::from(self.session.jid.bare())
-    }
-}
-
-/// The priority in a presence; 0 where it names none, nothing where it is not
-/// a number from -128 to 127 (RFC 6121 §4.7.2.3).
-fn priority(stanza: &Stanza) -> Option<i8> {
-    let children = Element::parse_all(&stanza.payload, CLIENT).ok()?;
-    let mut priorities = children.iter().filter(|child| child.is("priority", CLIENT));
-    match (priorities.next(), priorities.next()) {
-        (None, _) => Some(0),
-        (Some(priority), None) => priority.own_text().trim().parse().ok(),
-        (Some(_), Some(_)) => None,
     }
 }

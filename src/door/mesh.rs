@@ -38,12 +38,20 @@ pub struct Rooms {
 pub async fn serve(rooms: Rooms, mut events: Events, others: impl Fn(Question)) -> Option<End> {
     while let Some(event) = events.next().await {
         match event {
-            Event::Delivery { body, receipt, .. } => rooms.router.receive(&body, receipt),
+            Event::Delivery { from, body, receipt } => rooms.router.receive(from, &body, receipt),
             Event::Returned { body, reason, .. } => rooms.router.returned(body, reason),
-            Event::Rows(changes) => rooms.sessions.note(&changes),
-            Event::Members(_) => rooms.sessions.settle_all(),
+            Event::Rows(changes) => {
+                rooms.sessions.note(&changes);
+                rooms.router.note_rows(&changes);
+            }
+            Event::Members(members) => {
+                rooms.router.note_members(&members);
+                rooms.sessions.settle_all();
+            }
             Event::Question(question) => {
-                if let Some(question) = rooms.durable.answer(question) {
+                let question = rooms.durable.answer(question);
+                let question = question.and_then(|question| rooms.router.answer(question));
+                if let Some(question) = question {
                     others(question);
                 }
             }

@@ -121,6 +121,11 @@ impl<T> Outbox<T> {
         queue.empty()
     }
 
+    /// How many bytes may wait.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
     /// Bytes that wait.
     pub fn len(&self) -> usize {
         self.lock().bytes

@@ -8,13 +8,13 @@ use tracing::{debug, warn};
 use crate::cluster::node::NodeId;
 use crate::net::outbox::Item;
 use crate::router::Router;
-use crate::router::parcel::{Label, Seat, Seats, Target};
-use crate::session_manager::session::{Held, Unwritten};
+use crate::router::parcel::{Label, Seats, Target};
+use crate::session_manager::session::{Held, Seat, Unwritten};
 use crate::xmpp::stanza::Stanza;
 
 /// How often a stanza may go from node to node: to where its session was, and
 /// once more to where the session, or the home, is now.
-const HOPS_MAX: u8 = 2;
+pub(super) const HOPS_MAX: u8 = 2;
 
 /// What a stanza has behind it.
 #[derive(Debug, Clone, Default)]
@@ -25,14 +25,18 @@ pub struct Way {
     pub held: Held,
     /// Seats it was meant for before, in vain.
     pub tried: Seats,
+    /// It has just come in: nothing of it was planned before.
+    pub is_first: bool,
+    /// Its sender has just changed its account: it follows that change.
+    pub is_behind_change: bool,
 }
 
 impl Router {
     /// Gives one stanza to all of `seats`, written once.
     pub(super) fn deliver(&self, stanza: &Stanza, seats: Seats, way: &Way) {
-        let me = self.cluster.me().id;
+        let me = self.me();
         if way.hops >= HOPS_MAX && seats.iter().any(|seat| seat.owner != me) {
-            return self.at_home(stanza);
+            return self.at_home(stanza.clone(), way.clone());
         }
         let bytes = stanza.write();
         for owner in owners(&seats) {
@@ -40,16 +44,20 @@ impl Router {
                 self.write(&seats, &bytes, way);
             } else {
                 let label = Label { target: Target::Seats(seats.clone()), hops: way.hops + 1 };
-                self.cluster.deliver(owner, label.pack(&bytes));
+                self.rooms.cluster.deliver(owner, label.pack(&bytes));
             }
         }
     }
 
     /// Writes to our own among `seats`.
     pub(super) fn write(&self, seats: &Seats, bytes: &Bytes, way: &Way) {
-        let me = self.cluster.me().id;
+        let me = self.me();
+        let is_presence = bytes.starts_with(b"<presence");
         for seat in seats.iter().filter(|seat| seat.owner == me) {
-            match self.sessions.write(seat.number, bytes.clone(), way.held.clone()) {
+            if is_presence {
+                self.note_heard(*seat, bytes);
+            }
+            match self.rooms.sessions.write(seat.number, bytes.clone(), way.held.clone()) {
                 Ok(()) => {}
                 Err(Unwritten::Gone(item)) => self.missed(Some(*seat), seats, item, way),
                 Err(Unwritten::Overflow(items)) => {
@@ -63,7 +71,7 @@ impl Router {
     /// Plans again what a closed connection did not write. The session must
     /// be out of the table by then.
     pub fn unwritten(&self, items: Vec<Item<Held>>) {
-        for item in items {
+        for item in self.keep_stored(items) {
             self.again(item.bytes, Way { held: item.token, ..Way::default() });
         }
     }
@@ -86,25 +94,26 @@ impl Router {
         }
         let mut tried = way.tried.clone();
         tried.extend(seats.iter().copied());
-        self.again(item.bytes, Way { hops: way.hops, held: item.token, tried });
+        let way = Way { hops: way.hops, held: item.token, tried, ..Way::default() };
+        self.again(item.bytes, way);
     }
 
     /// Asks the home of the addressee to store it or to answer for it.
     pub(super) fn send_home(&self, stanza: Stanza, way: Way) {
         let Some(to) = &stanza.to else { return };
-        let home = self.cluster.members().home(to.bare().as_str().as_bytes());
-        if home == self.cluster.me().id || way.hops >= HOPS_MAX {
-            return self.at_home(&stanza);
+        let home = self.rooms.cluster.members().home(to.bare().as_str().as_bytes());
+        if home == self.me() || way.hops >= HOPS_MAX {
+            return self.at_home(stanza, way);
         }
         let label = Label { target: Target::Home, hops: way.hops + 1 };
-        self.cluster.deliver(home, label.pack(&stanza.write()));
+        self.rooms.cluster.deliver(home, label.pack(&stanza.write()));
     }
 
     /// Whether the addressee still has this seat, as far as we know.
     fn sits(&self, seat: Seat, stanza: &Bytes) -> bool {
         let Ok(stanza) = Stanza::parse_bytes(stanza.clone()) else { return false };
         let Some(to) = stanza.to else { return false };
-        let entries = self.sessions.of(&to.bare());
+        let entries = self.rooms.sessions.of(&to.bare());
         entries.iter().any(|entry| entry.owner == seat.owner && entry.number == seat.number)
     }
 }

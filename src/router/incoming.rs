@@ -8,23 +8,48 @@ use tracing::warn;
 
 use crate::cluster::handle::Receipt;
 use crate::cluster::news::Reason;
+use crate::cluster::node::NodeId;
 use crate::net::outbox::Item;
-use crate::router::Router;
 use crate::router::act::Way;
 use crate::router::parcel::{Label, Target};
+use crate::router::{Router, requests};
+use crate::session_manager::session::Token;
+use crate::xmpp::stanza::Stanza;
 
 impl Router {
     /// Another node's parcel. The receipt stays with the stanza until it is
     /// written; then its sender may forget it.
-    pub fn receive(&self, parcel: &Bytes, receipt: Receipt) {
+    pub fn receive(&self, from: NodeId, parcel: &Bytes, receipt: Receipt) {
         let (label, stanza) = match Label::unpack(parcel) {
             Ok(opened) => opened,
             Err(error) => return warn!(%error, "a parcel was thrown away"),
         };
-        let way = Way { hops: label.hops, held: Some(Arc::new(receipt)), ..Way::default() };
+        let held = Some(Arc::new(Token::Receipt(receipt)));
+        let way = Way { hops: label.hops, held, ..Way::default() };
         match label.target {
             Target::Seats(seats) => self.write(&seats, &stanza, &way),
             Target::Home => self.again(stanza, way),
+            Target::SenderHome => self.read(stanza, |stanza| self.subscribe(stanza, way)),
+            Target::Accounts(accounts) => {
+                self.read(stanza, |stanza| self.tell_accounts(&stanza, &accounts));
+            }
+            Target::Probed(addresses) => self.read(stanza, |probe| {
+                if let Some(viewer) = &probe.from {
+                    self.tell_own(viewer, &addresses);
+                }
+            }),
+            Target::Announce => self.announce(from),
+            Target::Fetch(seat) => self.fetch_for(seat),
+            Target::End(account) => {
+                self.rooms.sessions.end(&account.bare(), None, &requests::account_gone());
+            }
+        }
+    }
+
+    fn read(&self, stanza: Bytes, then: impl FnOnce(Stanza)) {
+        match Stanza::parse_bytes(stanza) {
+            Ok(stanza) => then(stanza),
+            Err(error) => warn!(%error, "a stanza of another node cannot be read"),
         }
     }
 
@@ -35,13 +60,20 @@ impl Router {
             Ok(opened) => opened,
             Err(error) => return warn!(%error, "a parcel of ours was thrown away"),
         };
-        if reason == Reason::Full {
+        let is_stanza =
+            matches!(label.target, Target::Seats(_) | Target::Home | Target::SenderHome);
+        if reason == Reason::Full && is_stanza {
             return self.overloaded(stanza);
         }
         let hops = label.hops.saturating_sub(1);
         let way = Way { hops, ..Way::default() };
         match label.target {
             Target::Home => self.again(stanza, way),
+            Target::SenderHome => self.read(stanza, |stanza| self.subscribe(stanza, way)),
+            // the node and all its sessions are gone
+            Target::Accounts(_) | Target::Announce | Target::Fetch(_) | Target::End(_) => {}
+            // whoever asked hears that they are unavailable
+            Target::Probed(_) => {}
             Target::Seats(seats) => {
                 self.missed(None, &seats, Item { bytes: stanza, token: None }, &way);
             }

@@ -5,21 +5,35 @@
 
 pub mod act;
 pub mod incoming;
+pub mod last;
+pub mod lost;
+pub mod offline;
 pub mod parcel;
+pub mod presence;
+pub mod probes;
+pub mod requests;
+pub mod sent;
+pub mod turns;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 use tracing::{trace, warn};
 
-use crate::cluster::handle::Cluster;
+use crate::cluster::node::NodeId;
+use crate::cluster::rows::SessionRow;
+use crate::cluster::table::Entry;
+use crate::extension::{Rooms, Side, Verdict};
+use crate::im;
 use crate::local_router::LocalRouter;
 use crate::router::act::Way;
-use crate::router::parcel::{Seat, Seats};
-use crate::session_manager::accounts::Accounts;
+use crate::router::parcel::Seats;
+use crate::router::turns::Turns;
 use crate::session_manager::delivery::{self, Candidate, Plan};
-use crate::session_manager::sessions::{Entries, Sessions};
+use crate::session_manager::session::Seat;
+use crate::session_manager::sessions::Entries;
 use crate::xmpp::error::{StanzaCondition, StanzaError};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::kind::Kind;
@@ -28,26 +42,31 @@ use crate::xmpp::stanza::Stanza;
 /// Room 1: knows all rooms below, and carries out what they answer.
 #[derive(Debug)]
 pub struct Router {
-    cluster: Arc<Cluster>,
-    sessions: Arc<Sessions>,
-    accounts: Arc<Accounts>,
+    this: Weak<Self>,
+    rooms: Arc<Rooms>,
     local: LocalRouter,
+    config: im::config::Config,
+    turns: Arc<Turns>,
+    /// The nodes whose sessions ours have heard of.
+    known: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Router {
     /// A router over the rooms below.
-    pub fn new(
-        cluster: Arc<Cluster>,
-        sessions: Arc<Sessions>,
-        accounts: Arc<Accounts>,
-        local: LocalRouter,
-    ) -> Self {
-        Self { cluster, sessions, accounts, local }
+    pub fn new(rooms: Arc<Rooms>, local: LocalRouter, config: im::config::Config) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            rooms,
+            local,
+            config,
+            turns: Arc::default(),
+            known: Mutex::default(),
+        })
     }
 
     /// Routes a stanza whose `from` is proved.
     pub fn route(&self, stanza: Stanza) {
-        self.carry(stanza, Way::default());
+        self.carry(stanza, Way { is_first: true, ..Way::default() });
     }
 
     /// One stanza, one step further.
@@ -59,25 +78,23 @@ impl Router {
         }
         let Some(to) = stanza.to.clone() else { return };
         trace!(kind = stanza.kind.name(), %to, "stanza routed");
-        if !self.local.serves(to.domain()) {
+        if !self.rooms.serves(to.domain()) {
             return self.bounce(&stanza, StanzaCondition::RemoteServerNotFound.into());
         }
         match to.local() {
-            None => self.host(&stanza),
+            None => self.host(stanza),
             Some(_) => self.account(stanza, &to, way),
-        }
-    }
-
-    /// For one of our domains itself.
-    fn host(&self, stanza: &Stanza) {
-        if let Some(answer) = self.local.host(stanza, self.sessions.count()) {
-            self.carry(answer, Way::default());
         }
     }
 
     /// For an account, or one of its sessions.
     fn account(&self, stanza: Stanza, to: &Jid, way: Way) {
-        let entries = self.sessions.of(&to.bare());
+        match self.local.arriving(&stanza) {
+            Verdict::Pass => {}
+            Verdict::Reject(error) => return self.bounce(&stanza, error),
+            Verdict::Ignore => return,
+        }
+        let entries = self.rooms.sessions.of(&to.bare());
         let free: Entries =
             entries.into_iter().filter(|entry| !way.tried.contains(&seat(entry))).collect();
         if free.is_empty() && !self.exists(to) {
@@ -94,24 +111,19 @@ impl Router {
             Plan::To(places) => {
                 let seats: Seats =
                     places.iter().filter_map(|place| free.get(*place)).map(seat).collect();
+                let copies = match stanza.kind {
+                    Kind::Message(_) if way.is_first => {
+                        self.local.copies(&stanza, Side::Received(&seats))
+                    }
+                    _ => Vec::new(),
+                };
                 self.deliver(&stanza, seats, &way);
+                self.effects(copies);
             }
             Plan::Home => self.send_home(stanza, way),
-            Plan::Account => self.answer_for(&stanza),
+            Plan::Account => self.for_account(stanza, &to.bare(), way),
             Plan::Bounce(error) => self.bounce(&stanza, error),
             Plan::Ignore => trace!(%to, "stanza ends here, as RFC 6121 wants it"),
-        }
-    }
-
-    /// The home has looked, and nobody is there.
-    pub(super) fn at_home(&self, stanza: &Stanza) {
-        self.bounce(stanza, StanzaCondition::ServiceUnavailable.into());
-    }
-
-    /// The server answers in the account's name.
-    fn answer_for(&self, stanza: &Stanza) {
-        if let Some(answer) = self.local.account(stanza) {
-            self.carry(answer, Way::default());
         }
     }
 
@@ -132,18 +144,22 @@ impl Router {
         }
     }
 
-    fn bounce(&self, stanza: &Stanza, error: StanzaError) {
+    pub(super) fn bounce(&self, stanza: &Stanza, error: StanzaError) {
         if let Some(answer) = stanza.error(error) {
             self.carry(answer, Way::default());
         }
     }
 
     /// An account that cannot be looked up may exist.
-    fn exists(&self, jid: &Jid) -> bool {
-        self.accounts.exists(&jid.bare()).unwrap_or(true)
+    pub(super) fn exists(&self, jid: &Jid) -> bool {
+        self.rooms.accounts.exists(&jid.bare()).unwrap_or(true)
+    }
+
+    pub(super) fn me(&self) -> NodeId {
+        self.rooms.cluster.me().id
     }
 }
 
-fn seat(entry: &crate::cluster::table::Entry<crate::cluster::rows::SessionRow>) -> Seat {
+pub(super) fn seat(entry: &Entry<SessionRow>) -> Seat {
     Seat { owner: entry.owner, number: entry.number }
 }

@@ -5,17 +5,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::cluster::node::NodeId;
-use crate::session_manager::session::SessionNumber;
-
-/// A session anywhere in the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seat {
-    /// The node its client is connected to.
-    pub owner: NodeId,
-    /// Its number there.
-    pub number: SessionNumber,
-}
+use crate::session_manager::session::Seat;
+use crate::xmpp::jid::Jid;
 
 /// Seats of one stanza; mostly one.
 pub type Seats = SmallVec<[Seat; 1]>;
@@ -30,6 +21,21 @@ pub enum Target {
     /// The receiver is the home of the stanza's addressee: look once more,
     /// else keep it or answer for it.
     Home,
+    /// The receiver is the home of the stanza's sender, who changes its own
+    /// account by it.
+    SenderHome,
+    /// Write this presence to the receiver's own available sessions of these
+    /// accounts.
+    Accounts(Vec<Jid>),
+    /// Answer this probe with the presence of the receiver's own sessions of
+    /// these addresses.
+    Probed(Vec<Jid>),
+    /// Tell us of the presence of all your sessions again: we had lost you.
+    Announce,
+    /// The receiver's own session may fetch what is stored for it.
+    Fetch(Seat),
+    /// End the receiver's own sessions of this account: it has gone.
+    End(Jid),
 }
 
 /// The head of a parcel.
@@ -70,6 +76,7 @@ impl Label {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::node::NodeId;
 
     #[test]
     fn a_parcel_opens_as_it_was_packed() {

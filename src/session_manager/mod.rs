@@ -3,6 +3,14 @@
 pub mod accounts;
 pub mod config;
 pub mod conflict;
+pub mod contacts;
 pub mod delivery;
+pub mod handing;
+pub mod hints;
+pub mod inactive;
+pub mod last;
+pub mod offline;
 pub mod session;
 pub mod sessions;
+pub mod shelf;
+pub mod subscription;

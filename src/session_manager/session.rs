@@ -1,23 +1,74 @@
-//! One session of this node: its address, its outbox, and the row that tells
-//! the other nodes of it.
+//! One session of this node: its address, its outbox, the row that tells the
+//! other nodes of it, and what it has said and heard of presence.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::cluster::handle::Receipt;
+use crate::cluster::node::NodeId;
 use crate::cluster::rows::SessionRow;
 use crate::net::outbox::{Item, Outbox, Refused};
+use crate::session_manager::handing::Handed;
+use crate::session_manager::inactive::Inactive;
 use crate::xmpp::error::{StreamCondition, StreamError};
-use crate::xmpp::jid::FullJid;
+use crate::xmpp::jid::{FullJid, Jid};
+use crate::xmpp::stanza::Stanza;
 
 /// Names a session on its node; never used twice in the life of a node.
 pub type SessionNumber = u64;
 
-/// Whoever else answers for a piece until it is written: the receipt of the
-/// frame that brought it from another node.
-pub type Held = Option<Arc<Receipt>>;
+/// A session anywhere in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seat {
+    /// The node its client is connected to.
+    pub owner: NodeId,
+    /// Its number there.
+    pub number: SessionNumber,
+}
+
+/// The flag of a session that has asked for the roster and gets its changes
+/// (RFC 6121 §2.2).
+pub const INTERESTED: u8 = 1;
+
+/// The flag of a session that wants copies of its account's messages
+/// (XEP-0280).
+pub const CARBONS: u8 = 2;
+
+/// The flag of a session that wants to hear of its account's block list: it
+/// has asked for it (XEP-0191).
+pub const BLOCKING: u8 = 4;
+
+/// Whom a session may have told of itself beyond its roster; and of how many
+/// such it remembers that they told it. A guess: rooms that somebody is in.
+pub const DIRECTED_MAX: usize = 1_000;
+
+/// Whoever answers for a piece until it is written. Dropped: it was.
+#[derive(Debug)]
+pub enum Token {
+    /// The node that sent it.
+    Receipt(Receipt),
+    /// The offline store, which has it still.
+    Stored(Handed),
+}
+
+/// As [`Token`]; nobody where nobody must know.
+pub type Held = Option<Arc<Token>>;
+
+/// What a session says of itself.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// The last presence for everybody; none until it is available, and after
+    /// it has gone.
+    pub last: Option<Stanza>,
+    /// Whom it told of itself besides (RFC 6121 §4.6).
+    pub directed: BTreeSet<Jid>,
+}
 
 /// A bound session whose client is connected to this node.
 #[derive(Debug)]
@@ -30,6 +81,15 @@ pub struct Session {
     pub address: SocketAddr,
     outbox: Arc<Outbox<Held>>,
     row: Mutex<SessionRow>,
+    said: Mutex<Said>,
+    /// Who of our own domains told it of themselves beyond the roster. A
+    /// leaf: nothing is locked inside.
+    heard: Mutex<BTreeSet<FullJid>>,
+    inactive: Mutex<Inactive>,
+    bound: Instant,
+    /// When it last asked for a change of its account, in milliseconds since
+    /// `bound`, plus one.
+    changed: AtomicU64,
 }
 
 /// Why a piece could not be given to a session.
@@ -43,6 +103,10 @@ pub enum Unwritten {
     Overflow(Vec<Item<Held>>),
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Session {
     /// A session as it is bound.
     pub fn new(
@@ -52,19 +116,57 @@ impl Session {
         outbox: Arc<Outbox<Held>>,
         row: SessionRow,
     ) -> Self {
-        Self { number, jid, address, outbox, row: Mutex::new(row) }
+        Self {
+            number,
+            jid,
+            address,
+            outbox,
+            row: Mutex::new(row),
+            said: Mutex::default(),
+            heard: Mutex::default(),
+            inactive: Mutex::default(),
+            bound: Instant::now(),
+            changed: AtomicU64::new(0),
+        }
     }
 
     /// The row as the other nodes see it, or will in a moment.
     pub fn row(&self) -> SessionRow {
-        self.row.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.row).clone()
     }
 
     /// Changes the row and returns it as it is now.
     pub fn change(&self, change: impl FnOnce(&mut SessionRow)) -> SessionRow {
-        let mut row = self.row.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut row = lock(&self.row);
         change(&mut row);
         row.clone()
+    }
+
+    /// What it says of itself. Whoever tells others holds this meanwhile, so
+    /// that they hear it in order.
+    pub fn said(&self) -> MutexGuard<'_, Said> {
+        lock(&self.said)
+    }
+
+    /// Who told it of themselves beyond the roster. Whoever writes presence
+    /// to it holds this meanwhile, so that what is known and what is written
+    /// agree.
+    pub fn heard(&self) -> MutexGuard<'_, BTreeSet<FullJid>> {
+        lock(&self.heard)
+    }
+
+    /// It has asked for a change of its account just now.
+    pub fn has_changed(&self) {
+        let millis = u64::try_from(self.bound.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.changed.store(millis + 1, Ordering::Relaxed);
+    }
+
+    /// Whether it has asked for a change less than `span` ago.
+    pub fn changed_within(&self, span: Duration) -> bool {
+        let Some(changed) = self.changed.load(Ordering::Relaxed).checked_sub(1) else {
+            return false;
+        };
+        self.bound.elapsed() < Duration::from_millis(changed).saturating_add(span)
     }
 
     /// Gives one stanza to the client.
@@ -72,6 +174,30 @@ impl Session {
     /// # Errors
     /// [`Unwritten`], with everything that must be planned again.
     pub fn write(&self, bytes: Bytes, held: Held) -> Result<(), Unwritten> {
+        let mut inactive = lock(&self.inactive);
+        let Some(bytes) = inactive.keep(bytes) else { return Ok(()) };
+        for kept in inactive.release() {
+            self.push(kept, None)?;
+        }
+        self.push(bytes, held)
+    }
+
+    /// Whether its client looks at it now (XEP-0352).
+    ///
+    /// # Errors
+    /// As [`Session::write`]: what was kept is written.
+    pub fn set_active(&self, is_active: bool) -> Result<(), Unwritten> {
+        let mut inactive = lock(&self.inactive);
+        inactive.is_inactive = !is_active;
+        if is_active {
+            for kept in inactive.release() {
+                self.push(kept, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&self, bytes: Bytes, held: Held) -> Result<(), Unwritten> {
         match self.outbox.push(bytes, held) {
             Ok(()) => Ok(()),
             Err(Refused::Closed(item)) => Err(Unwritten::Gone(item)),
@@ -81,6 +207,11 @@ impl Session {
                 Err(Unwritten::Overflow(back))
             }
         }
+    }
+
+    /// How many bytes may wait for the client.
+    pub fn outbox_bytes_max(&self) -> usize {
+        self.outbox.bytes_max()
     }
 
     /// Writes what waits, then the error, and closes the stream.

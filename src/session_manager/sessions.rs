@@ -92,6 +92,30 @@ impl Sessions {
         }
     }
 
+    /// A flag of the session's row is set, or not.
+    pub fn set_flag(&self, session: &Session, flag: u8, is_on: bool) {
+        let before = session.row().flags;
+        let row = session.change(|row| match is_on {
+            true => row.flags |= flag,
+            false => row.flags &= !flag,
+        });
+        if row.flags != before && self.local.contains_key(&session.number) {
+            self.cluster.put(session.number, SoftRow::Session(row));
+        }
+    }
+
+    /// The sessions of an account on this node.
+    pub fn here(&self, account: &BareJid) -> Vec<Arc<Session>> {
+        let entries = self.cluster.tables().sessions.find(account.as_str());
+        let own = entries.iter().filter(|entry| entry.owner == self.me());
+        own.filter_map(|entry| self.local(entry.number)).collect()
+    }
+
+    /// All sessions of this node.
+    pub fn all_here(&self) -> Vec<Arc<Session>> {
+        self.local.iter().map(|entry| Arc::clone(entry.value())).collect()
+    }
+
     /// The sessions of an account on all nodes, the latest first, each
     /// address once: one that lost its address gets nothing more.
     pub fn of(&self, account: &BareJid) -> Entries {
@@ -129,21 +153,15 @@ impl Sessions {
     pub fn end(&self, account: &BareJid, resource: Option<&str>, error: &StreamError) -> usize {
         let is_meant =
             |session: &Session| resource.is_none_or(|resource| session.jid.resource() == resource);
-        let entries = self.cluster.tables().sessions.find(account.as_str());
-        let sessions: Vec<_> = entries
-            .iter()
-            .filter(|entry| entry.owner == self.me())
-            .filter_map(|entry| self.local(entry.number))
-            .filter(|session| is_meant(session))
-            .collect();
+        let mut sessions = self.here(account);
+        sessions.retain(|session| is_meant(session));
         sessions.iter().for_each(|session| self.dismiss(session, error));
         sessions.len()
     }
 
     /// Ends all sessions of this node.
     pub fn end_all(&self, error: &StreamError) {
-        let sessions: Vec<_> = self.local.iter().map(|entry| Arc::clone(entry.value())).collect();
-        sessions.iter().for_each(|session| self.dismiss(session, error));
+        self.all_here().iter().for_each(|session| self.dismiss(session, error));
     }
 
     /// Sessions on this node.
@@ -192,7 +210,8 @@ impl Sessions {
         session.end(error);
     }
 
-    fn local(&self, number: SessionNumber) -> Option<Arc<Session>> {
+    /// A session of this node.
+    pub fn local(&self, number: SessionNumber) -> Option<Arc<Session>> {
         self.local.get(&number).map(|session| Arc::clone(&session))
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
+
 use crate::extension::{About, Answer, Cx, Extension, Place};
 use crate::xml::element::Element;
 use crate::xmpp::error::StanzaCondition;
@@ -13,37 +15,35 @@ use crate::xmpp::stanza::{ChildName, Stanza};
 #[derive(Debug)]
 pub struct Disco;
 
+#[async_trait]
 impl Extension for Disco {
     fn about(&self) -> About {
         About {
             specification: "XEP-0030: Service Discovery",
             host_features: &[DISCO_INFO, DISCO_ITEMS],
             account_features: &[DISCO_INFO, DISCO_ITEMS],
+            requests: &[DISCO_INFO, DISCO_ITEMS],
+            ..About::default()
         }
     }
 
-    fn answer(&self, cx: &Cx<'_>, request: &Stanza, child: &ChildName) -> Option<Answer> {
-        if !matches!(&*child.ns, DISCO_INFO | DISCO_ITEMS) {
-            return None;
-        }
+    async fn answer(&self, cx: &Cx<'_>, request: &Stanza, child: &ChildName) -> Answer {
         let is_query = request.kind == Kind::Iq(IqType::Get) && &*child.name == "query";
         let query = Element::parse(&request.payload, CLIENT).ok().filter(|_| is_query);
-        let Some(query) = query else { return Some(Err(StanzaCondition::BadRequest.into())) };
+        let query = query.ok_or(StanzaCondition::BadRequest)?;
         // No extension has nodes of its own.
         if query.attribute("node").is_some_and(|node| !node.is_empty()) {
-            return Some(Err(StanzaCondition::ItemNotFound.into()));
+            return Err(StanzaCondition::ItemNotFound.into());
         }
         // An account tells itself to its own clients only.
-        let is_own = request.from.as_ref().map(|from| from.bare())
-            == request.to.as_ref().map(|to| to.bare());
-        if cx.place == Place::Account && !is_own {
-            return Some(Err(StanzaCondition::ServiceUnavailable.into()));
+        if cx.place == Place::Account && !cx.is_own(request) {
+            return Err(StanzaCondition::ServiceUnavailable.into());
         }
         let answer = match &*child.ns {
             DISCO_INFO => info(cx),
             _ => Element::new("query", DISCO_ITEMS),
         };
-        Some(Ok(answer.to_bytes(CLIENT)))
+        Ok(answer.to_bytes(CLIENT).into())
     }
 }
 

@@ -1,8 +1,8 @@
 //! Ping (XEP-0199): is anybody there?
 
-use bytes::Bytes;
+use async_trait::async_trait;
 
-use crate::extension::{About, Answer, Cx, Extension};
+use crate::extension::{About, Answer, Cx, Extension, Reply};
 use crate::xmpp::error::StanzaCondition;
 use crate::xmpp::kind::{IqType, Kind};
 use crate::xmpp::namespaces::PING;
@@ -12,18 +12,22 @@ use crate::xmpp::stanza::{ChildName, Stanza};
 #[derive(Debug)]
 pub struct Ping;
 
+#[async_trait]
 impl Extension for Ping {
     fn about(&self) -> About {
-        About { specification: "XEP-0199: Ping", host_features: &[PING], account_features: &[PING] }
+        About {
+            specification: "XEP-0199: Ping",
+            host_features: &[PING],
+            account_features: &[PING],
+            requests: &[PING],
+            ..About::default()
+        }
     }
 
-    fn answer(&self, _: &Cx<'_>, request: &Stanza, child: &ChildName) -> Option<Answer> {
-        if &*child.ns != PING {
-            return None;
-        }
-        Some(match request.kind {
-            Kind::Iq(IqType::Get) if &*child.name == "ping" => Ok(Bytes::new()),
+    async fn answer(&self, _: &Cx<'_>, request: &Stanza, child: &ChildName) -> Answer {
+        match request.kind {
+            Kind::Iq(IqType::Get) if &*child.name == "ping" => Ok(Reply::default()),
             _ => Err(StanzaCondition::BadRequest.into()),
-        })
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
+
 use crate::extension::{About, Answer, Cx, Extension, Place};
 use crate::xmpp::error::StanzaCondition;
 use crate::xmpp::kind::{IqType, Kind};
@@ -12,26 +14,28 @@ use crate::xmpp::stanza::{ChildName, Stanza};
 #[derive(Debug)]
 pub struct Time;
 
+#[async_trait]
 impl Extension for Time {
     fn about(&self) -> About {
         About {
             specification: "XEP-0202: Entity Time",
             host_features: &[TIME],
-            account_features: &[],
+            requests: &[TIME],
+            ..About::default()
         }
     }
 
-    fn answer(&self, cx: &Cx<'_>, request: &Stanza, child: &ChildName) -> Option<Answer> {
-        if &*child.ns != TIME || cx.place != Place::Host {
-            return None;
+    async fn answer(&self, cx: &Cx<'_>, request: &Stanza, child: &ChildName) -> Answer {
+        if cx.place != Place::Host {
+            return Err(StanzaCondition::ServiceUnavailable.into());
         }
-        Some(match request.kind {
+        match request.kind {
             Kind::Iq(IqType::Get) if &*child.name == "time" => {
                 let utc = utc(cx.now);
                 Ok(format!("<time xmlns='{TIME}'><tzo>+00:00</tzo><utc>{utc}</utc></time>").into())
             }
             _ => Err(StanzaCondition::BadRequest.into()),
-        })
+        }
     }
 }
 

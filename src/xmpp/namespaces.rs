@@ -40,5 +40,13 @@ pub const TIME: &str = "urn:xmpp:time";
 pub const LAST: &str = "jabber:iq:last";
 /// The roster (RFC 6121 §2).
 pub const ROSTER: &str = "jabber:iq:roster";
+/// Delayed delivery (XEP-0203).
+pub const DELAY: &str = "urn:xmpp:delay";
+/// Message processing hints (XEP-0334).
+pub const HINTS: &str = "urn:xmpp:hints";
+/// Chat states (XEP-0085).
+pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
+/// Client state (XEP-0352).
+pub const CLIENT_STATE: &str = "urn:xmpp:csi:0";
 /// `xml:lang` and its kin.
 pub const XML: &str = "http://www.w3.org/XML/1998/namespace";

@@ -69,6 +69,11 @@ pub struct Fault {
 }
 
 impl Stanza {
+    /// A stanza of ours, without an id.
+    pub fn new(kind: Kind, from: Option<Jid>, to: Option<Jid>, payload: Bytes) -> Self {
+        Self { kind, to, from, id: None, lang: None, extra: Bytes::new(), payload, child: None }
+    }
+
     /// Reads the head of an element that came in a stream whose default
     /// namespace is `default_ns`.
     ///

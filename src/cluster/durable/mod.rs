@@ -35,6 +35,8 @@ pub mod topic {
     pub const SUMS: u8 = 3;
     /// What is in this bucket?
     pub const BUCKET: u8 = 4;
+    /// You have other rows than I: take mine.
+    pub const COMPARE: u8 = 5;
 }
 
 /// Declares the tables with the first byte of their keys in the store: on
@@ -228,6 +230,11 @@ impl Durable {
             topic::MERGE => drop(tokio::spawn(async move { durable.on_merge(question).await })),
             topic::SUMS => question.answer(self.sums_written()),
             topic::BUCKET => self.on_bucket(question),
+            topic::COMPARE => {
+                let node = question.from;
+                question.answer(Bytes::new());
+                tokio::spawn(async move { durable.take_from(node).await });
+            }
             _ => return Some(question),
         }
         None

@@ -136,26 +136,43 @@ impl Durable {
         }
     }
 
-    /// Takes what another node has and we have not.
+    /// Takes what another node has and we have not, and has it take ours.
     async fn compare(self: &Arc<Self>, node: NodeId) {
+        if self.take_from(node).await == 0 {
+            return;
+        }
+        // it may not know that it missed something: a node that stood still
+        // has seen nobody go
+        let told = self.cluster.ask(node, topic::COMPARE, Bytes::new(), ANSWER_TIME_MAX).await;
+        if told.is_err() {
+            debug!(%node, "a node was not told to compare");
+        }
+    }
+
+    /// Takes what another node has and we have not; says how many buckets
+    /// differed.
+    pub(super) async fn take_from(self: &Arc<Self>, node: NodeId) -> usize {
         let asked = self.cluster.ask(node, topic::SUMS, Bytes::new(), ANSWER_TIME_MAX).await;
         let theirs = asked.ok().and_then(|sums| postcard::from_bytes::<Vec<u64>>(&sums).ok());
         let Some(theirs) = theirs else {
-            return debug!(%node, "a node did not say how its rows sum up");
+            debug!(%node, "a node did not say how its rows sum up");
+            return 0;
         };
         let different: Vec<u16> = {
             let ours = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
             let pairs = (0u16..).zip(ours.sums.iter().zip(&theirs));
             pairs.filter(|(_, (ours, theirs))| ours != theirs).map(|(bucket, _)| bucket).collect()
         };
-        if different.is_empty() {
-            return;
+        let count = different.len();
+        if count == 0 {
+            return 0;
         }
         match self.fetch(node, different).await {
             Some(0) => {}
             Some(rows) => info!(%node, rows, "rows that were missed have been fetched"),
             None => debug!(%node, "a node stopped while its rows were fetched"),
         }
+        count
     }
 
     /// All rows of some buckets that are later than ours.

@@ -1,0 +1,174 @@
+//! Requests that the server answers, and what accounts change of themselves:
+//! one after the other for each account, changes at its home.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tracing::{debug, warn};
+
+use crate::cluster::node::NodeId;
+use crate::extension::{Answer, Effect, Place};
+use crate::im::subscribing;
+use crate::router::Router;
+use crate::router::act::{HOPS_MAX, Way};
+use crate::router::parcel::{Label, Target};
+use crate::session_manager::session::Session;
+use crate::xmpp::error::{StanzaCondition, StanzaError, StreamCondition, StreamError};
+use crate::xmpp::jid::{BareJid, Jid};
+use crate::xmpp::kind::{IqType, Kind};
+use crate::xmpp::stanza::Stanza;
+
+/// How long after a change its session's questions go the way of the change,
+/// behind it: longer than a change may take. After that the local rows have
+/// it.
+const CHANGE_TIME_MAX: Duration = Duration::from_secs(5);
+
+impl Router {
+    /// A request for one of our domains itself.
+    pub(super) fn host(&self, stanza: Stanza) {
+        if !stanza.kind.is_request() {
+            return;
+        }
+        let asker = stanza.from.as_ref().map(|from| from.as_str().to_owned());
+        let key = asker.unwrap_or_default();
+        self.in_turn(&key, stanza, Way::default(), |router, stanza| async move {
+            let answer = router.local.answer(&stanza, Place::Host).await;
+            router.say(&stanza, answer);
+        });
+    }
+
+    /// Something for an account that the server answers in its name.
+    pub(super) fn for_account(&self, stanza: Stanza, to: &BareJid, way: Way) {
+        let changes = stanza.kind == Kind::Iq(IqType::Set) || stanza.kind.is_subscription();
+        if changes || way.is_behind_change {
+            let home = self.rooms.cluster.members().home(to.as_str().as_bytes());
+            if home != self.me() && way.hops < HOPS_MAX {
+                let label = Label { target: Target::Home, hops: way.hops + 1 };
+                return self.rooms.cluster.deliver(home, label.pack(&stanza.write()));
+            }
+        }
+        match stanza.kind {
+            Kind::Iq(_) => self.in_turn(to.as_str(), stanza, way, |router, stanza| async move {
+                let answer = router.local.answer(&stanza, Place::Account).await;
+                router.say(&stanza, answer);
+            }),
+            kind if kind.is_subscription() => {
+                self.in_turn(to.as_str(), stanza, way, |router, stanza| async move {
+                    let config = &router.config;
+                    let received = subscribing::receive(&router.rooms, config, &stanza).await;
+                    router.carry_out(&stanza, received);
+                });
+            }
+            _ => self.probed(&stanza),
+        }
+    }
+
+    /// What an account of ours says about a subscription, at the home of the
+    /// account.
+    pub(super) fn subscribe(&self, stanza: Stanza, way: Way) {
+        let Some(account) = stanza.from.as_ref().map(Jid::bare) else { return };
+        let home = self.rooms.cluster.members().home(account.as_str().as_bytes());
+        if home != self.me() && way.hops < HOPS_MAX {
+            let label = Label { target: Target::SenderHome, hops: way.hops + 1 };
+            return self.rooms.cluster.deliver(home, label.pack(&stanza.write()));
+        }
+        self.in_turn(account.as_str(), stanza, way, |router, stanza| async move {
+            let sent = subscribing::send(&router.rooms, &stanza).await;
+            router.carry_out(&stanza, sent);
+        });
+    }
+
+    /// A request of a session to its own account: what it shows by it, all
+    /// nodes know before it is answered.
+    pub(super) fn ask_account(&self, session: &Session, stanza: Stanza) {
+        if let Some(asked) = self.local.asked(&stanza) {
+            self.rooms.sessions.set_flag(session, asked.flag, asked.is_on);
+        }
+        let mut way = Way::default();
+        if stanza.kind == Kind::Iq(IqType::Set) {
+            session.has_changed();
+        } else {
+            way.is_behind_change = session.changed_within(CHANGE_TIME_MAX);
+        }
+        self.carry(stanza, way);
+    }
+
+    /// Runs a job in the account's turn; its way is held until it has run.
+    pub(super) fn in_turn<F>(
+        &self,
+        account: &str,
+        stanza: Stanza,
+        way: Way,
+        job: impl FnOnce(std::sync::Arc<Self>, Stanza) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(router) = self.this.upgrade() else { return };
+        let copy = stanza.clone();
+        let taken = self.turns.take(account, async move {
+            job(router, stanza).await;
+            drop(way);
+        });
+        if taken.is_err() {
+            debug!(%account, "too much waits for an account");
+            self.bounce(&copy, StanzaCondition::ResourceConstraint.into());
+        }
+    }
+
+    fn say(&self, request: &Stanza, answer: Answer) {
+        match answer {
+            Ok(reply) => {
+                self.effects(reply.first);
+                if let Some(result) = request.result(reply.payload) {
+                    self.carry(result, Way::default());
+                }
+                self.effects(reply.then);
+            }
+            Err(error) => self.bounce(request, error),
+        }
+    }
+
+    fn carry_out(&self, stanza: &Stanza, done: Result<Vec<Effect>, StanzaError>) {
+        match done {
+            Ok(effects) => self.effects(effects),
+            Err(error) => {
+                warn!(condition = error.condition.word(), "a subscription was not changed");
+                self.bounce(stanza, error);
+            }
+        }
+    }
+
+    /// Carries out what was decided, in this order.
+    pub fn effects(&self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Route(stanza) => self.carry(stanza, Way::default()),
+                Effect::Write(seats, stanza) => {
+                    self.deliver(&stanza, seats.into_iter().collect(), &Way::default());
+                }
+                Effect::Show { account, viewer } => self.show(&account, &viewer),
+                Effect::End(account) => self.end_sessions(&account),
+            }
+        }
+    }
+
+    /// Ends all sessions of an account that has gone, on all nodes.
+    fn end_sessions(&self, account: &BareJid) {
+        let entries = self.rooms.cluster.tables().sessions.find(account.as_str());
+        let owners: BTreeSet<NodeId> = entries.iter().map(|entry| entry.owner).collect();
+        for owner in owners {
+            if owner == self.me() {
+                self.rooms.sessions.end(account, None, &account_gone());
+                continue;
+            }
+            let label = Label { target: Target::End(account.clone().into()), hops: 1 };
+            self.rooms.cluster.deliver(owner, label.pack(&Bytes::new()));
+        }
+    }
+}
+
+/// What sessions of a removed account hear.
+pub(super) fn account_gone() -> StreamError {
+    StreamError::new(StreamCondition::NotAuthorized, "the account has gone")
+}

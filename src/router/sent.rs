@@ -1,0 +1,53 @@
+//! What a session of this node sends: which of the ways a stanza goes. Whose
+//! domain it is for is decided in `mod`.
+
+use crate::extension::{Side, Verdict};
+use crate::router::Router;
+use crate::router::act::Way;
+use crate::session_manager::session::Session;
+use crate::xmpp::error::StanzaCondition;
+use crate::xmpp::jid::Jid;
+use crate::xmpp::kind::{Kind, PresenceType};
+use crate::xmpp::stanza::Stanza;
+
+impl Router {
+    /// Takes a stanza of a session of this node, whose `from` is proved.
+    pub fn take(&self, session: &Session, stanza: Stanza) {
+        let Some(to) = &stanza.to else { return self.take_unaddressed(session, stanza) };
+        match self.local.sent(&stanza) {
+            Verdict::Pass => {}
+            Verdict::Reject(error) => return self.bounce(&stanza, error),
+            Verdict::Ignore => return,
+        }
+        match stanza.kind {
+            Kind::Presence(PresenceType::Available | PresenceType::Unavailable) => {
+                self.directed(session, stanza);
+            }
+            kind if kind.is_subscription() => self.subscribe(stanza, Way::default()),
+            kind if kind.is_request() && *to == Jid::from(session.jid.bare()) => {
+                self.ask_account(session, stanza);
+            }
+            Kind::Message(_) => {
+                self.effects(self.local.copies(&stanza, Side::Sent));
+                self.route(stanza);
+            }
+            _ => self.route(stanza),
+        }
+    }
+
+    /// Without an address it is about the account itself (RFC 6120 §10.3).
+    fn take_unaddressed(&self, session: &Session, stanza: Stanza) {
+        match stanza.kind {
+            Kind::Presence(PresenceType::Available | PresenceType::Unavailable) => {
+                self.present(session, &stanza);
+            }
+            Kind::Presence(PresenceType::Error) => {}
+            Kind::Presence(_) => self.bounce(&stanza, StanzaCondition::BadRequest.into()),
+            kind if kind.is_request() => {
+                let to = Some(session.jid.bare().into());
+                self.ask_account(session, Stanza { to, ..stanza });
+            }
+            _ => self.route(stanza),
+        }
+    }
+}
