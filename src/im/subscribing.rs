@@ -39,15 +39,36 @@ fn kind(request: Request) -> PresenceType {
     }
 }
 
+/// Whether a request may have been acted upon before, by a home that has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// It comes for the first time.
+    First,
+    /// It may have been: whoever shall hear of it may not have.
+    Repeated,
+}
+
 /// The account `from` sends a request to a contact.
 ///
 /// # Errors
 /// When the store fails; then nothing has changed.
-pub async fn send(rooms: &Rooms, stanza: &Stanza) -> Result<Vec<Effect>, StanzaError> {
+pub async fn send(
+    rooms: &Rooms,
+    stanza: &Stanza,
+    attempt: Attempt,
+) -> Result<Vec<Effect>, StanzaError> {
     let Some((account, contact, request)) = parties(stanza) else { return Ok(Vec::new()) };
     let before = rooms.contacts.one(&account, &contact)?;
     let mut after = before.clone();
-    let sent = before.standing.state.send(request);
+    let mut sent = before.standing.state.send(request);
+    if attempt == Attempt::Repeated {
+        // the home that went may have changed the state and told nobody
+        sent.is_routed |= match request {
+            Request::Subscribed => before.sees_us(),
+            Request::Unsubscribed => !before.sees_us(),
+            Request::Subscribe | Request::Unsubscribe => true,
+        };
+    }
     set_state(&mut after, sent.state);
     match request {
         Request::Subscribed if !sent.is_routed && !before.sees_us() => {

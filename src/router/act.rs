@@ -27,6 +27,8 @@ pub struct Way {
     pub tried: Seats,
     /// It has just come in: nothing of it was planned before.
     pub is_first: bool,
+    /// It came back from a node that may have acted upon it before it went.
+    pub is_repeated: bool,
     /// Its sender has just changed its account: it follows that change.
     pub is_behind_change: bool,
 }

@@ -66,7 +66,8 @@ impl Router {
             return self.overloaded(stanza);
         }
         let hops = label.hops.saturating_sub(1);
-        let way = Way { hops, ..Way::default() };
+        let is_repeated = reason == Reason::InDoubt;
+        let way = Way { hops, is_repeated, ..Way::default() };
         match label.target {
             Target::Home => self.again(stanza, way),
             Target::SenderHome => self.read(stanza, |stanza| self.subscribe(stanza, way)),

@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use crate::cluster::node::NodeId;
 use crate::extension::{Answer, Effect, Place};
-use crate::im::subscribing;
+use crate::im::subscribing::{self, Attempt};
 use crate::router::Router;
 use crate::router::act::{HOPS_MAX, Way};
 use crate::router::parcel::{Label, Target};
@@ -73,8 +73,12 @@ impl Router {
             let label = Label { target: Target::SenderHome, hops: way.hops + 1 };
             return self.rooms.cluster.deliver(home, label.pack(&stanza.write()));
         }
-        self.in_turn(account.as_str(), stanza, way, |router, stanza| async move {
-            let sent = subscribing::send(&router.rooms, &stanza).await;
+        let attempt = match way.is_repeated {
+            true => Attempt::Repeated,
+            false => Attempt::First,
+        };
+        self.in_turn(account.as_str(), stanza, way, move |router, stanza| async move {
+            let sent = subscribing::send(&router.rooms, &stanza, attempt).await;
             router.carry_out(&stanza, sent);
         });
     }

@@ -23,7 +23,10 @@ impl Router {
             Kind::Presence(PresenceType::Available | PresenceType::Unavailable) => {
                 self.directed(session, stanza);
             }
-            kind if kind.is_subscription() => self.subscribe(stanza, Way::default()),
+            kind if kind.is_subscription() => {
+                session.has_changed();
+                self.subscribe(stanza, Way::default());
+            }
             kind if kind.is_request() && *to == Jid::from(session.jid.bare()) => {
                 self.ask_account(session, stanza);
             }

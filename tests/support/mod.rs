@@ -252,6 +252,11 @@ impl Node {
         child.wait().expect("it has ended");
     }
 
+    /// Takes it out of our hands, for whoever kills it while others use it.
+    pub fn doom(&mut self) -> Doomed {
+        Doomed(self.child.take().expect("it runs"))
+    }
+
     /// In good order.
     pub fn stop(&mut self) {
         self.jabiru(&["stop"], "");
@@ -306,6 +311,25 @@ impl Node {
             serde_json::from_slice(&output.stdout).unwrap_or_default();
         let jid = |line: &serde_json::Value| Some(line.get("jid")?.as_str()?.to_owned());
         lines.iter().filter_map(jid).collect()
+    }
+}
+
+/// A node that will be killed; if nobody has by then, when this is dropped.
+pub struct Doomed(Child);
+
+impl Doomed {
+    /// As a crash would.
+    pub fn kill(&mut self) {
+        self.0.kill().expect("it is ours");
+        self.0.wait().expect("it has ended");
+    }
+}
+
+impl Drop for Doomed {
+    fn drop(&mut self) {
+        // it may have ended already
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
