@@ -130,7 +130,7 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
     }
 
     let (cluster, events, running) = driver::start(config.cluster.clone(), &cookie, me)?;
-    let durable = Durable::new(Arc::clone(&cluster), Arc::new(store))?;
+    let durable = Durable::new(Arc::clone(&cluster), Arc::new(store), config.cluster.durable())?;
     let accounts = Arc::new(Accounts::new(Arc::clone(&durable), config.sasl.iterations));
     let sessions = Arc::new(Sessions::new(Arc::clone(&cluster), config.session_manager.clone()));
     let local = LocalRouter::new(&config.domains(), xep::all());
