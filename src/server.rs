@@ -16,6 +16,7 @@ use crate::cluster::cookie::{Cookie, CookieError, Purpose, VARIABLE};
 use crate::cluster::driver::{self, Running};
 use crate::cluster::durable::Durable;
 use crate::cluster::handle::Cluster;
+use crate::cluster::joining::serve_when_ready;
 use crate::cluster::node::{NameError, Node, NodeId, NodeName, NodeState};
 use crate::config::Config;
 use crate::door::c2s::{C2s, Rooms};
@@ -135,7 +136,7 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
     }
 
     let (cluster, events, running) = driver::start(config.cluster.clone(), &cookie, me)?;
-    let durable = Durable::new(Arc::clone(&cluster), Arc::new(store))?;
+    let durable = Durable::new(Arc::clone(&cluster), Arc::new(store), config.cluster.durable())?;
     let accounts = Arc::new(Accounts::new(Arc::clone(&durable), config.sasl.iterations));
     let sessions = Arc::new(Sessions::new(Arc::clone(&cluster), config.session_manager.clone()));
     let offline = Offline::new(Arc::clone(&cluster), Arc::clone(&durable), &config.session_manager);
@@ -182,7 +183,7 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
             warn!(topic = question.topic, "a node asks what we do not know; is it newer?");
         }
     }));
-    tokio::spawn(durable.keep_equal());
+    tokio::spawn(Arc::clone(&durable).keep_equal());
     tokio::spawn(report::watch_clocks(Arc::clone(&admin)));
     tokio::spawn(socket::serve(Arc::clone(&admin), control));
     for listener in web {
@@ -194,7 +195,9 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
         }
     }
     drop(drain);
-    cluster.set_state(NodeState::Serving);
+    let own = cluster.address().to_string();
+    let has_seeds = config.cluster.seeds.iter().any(|seed| *seed != own);
+    tokio::spawn(serve_when_ready(Arc::clone(&cluster), durable, has_seeds));
     info!(address = %cluster.address(), milliseconds = started.elapsed().as_millis(), "serving");
     let server = Server { config, cluster, running, sessions, certificates, admin, trigger };
     server.watch(mesh).await

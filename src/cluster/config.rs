@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::durable::news;
 use crate::cluster::node::NodeName;
 use crate::cluster::settings::Settings;
 use crate::units::Span;
@@ -38,6 +39,9 @@ pub struct Config {
     pub nodes_max: usize,
     /// A node that cannot be reached is forgotten after so long.
     pub purge_after: Span,
+    /// How long it is kept in mind that a durable row was removed. A node that
+    /// was away for longer gives up what it has and others have no more.
+    pub tombstones_kept: Span,
 }
 
 impl Default for Config {
@@ -52,11 +56,18 @@ impl Default for Config {
             phi: 8,
             nodes_max: 256,
             purge_after: Span::seconds(60),
+            tombstones_kept: Span::seconds(7 * 86_400),
         }
     }
 }
 
 impl Config {
+    /// What the durable tables need of this config.
+    pub fn durable(&self) -> news::Settings {
+        let tombstones_kept = self.tombstones_kept.get();
+        news::Settings { tombstones_kept, ..news::Settings::default() }
+    }
+
     /// The core's paces for this config.
     pub fn settings(&self) -> Settings {
         Settings {

@@ -68,9 +68,15 @@ impl Members {
     }
 
     /// The home of `key` (a bare JID's text): where its things happen in an
-    /// order.
+    /// order. A node that has just come does not know enough yet, and one that
+    /// is about to go will not know the end; where there are no others, they
+    /// must do.
     pub fn home(&self, key: &[u8]) -> NodeId {
-        home(key, self.list.iter().map(|member| &member.node.name))
+        let is_settled =
+            |member: &&Member| matches!(member.state, NodeState::Serving | NodeState::Draining);
+        let settled = self.list.iter().filter(is_settled).map(|member| &member.node.name);
+        home(key, settled)
+            .or_else(|| home(key, self.list.iter().map(|member| &member.node.name)))
             .and_then(|name| self.named(name))
             .map_or(self.me, |member| member.node.id)
     }
@@ -94,6 +100,20 @@ mod tests {
         assert_eq!(members.get(NodeId::new(3, 0)), Some(&member(3, "c")));
         assert_eq!(members.named(&"a".parse().unwrap()), Some(&member(1, "a")));
         assert!(!members.contains(NodeId::new(9, 0)));
+    }
+
+    #[test]
+    fn nobody_is_at_home_at_a_node_that_has_just_come() {
+        let mut late = member(1, "a");
+        late.state = NodeState::Joining;
+        let keys = (0..100).map(|key| format!("user{key}@example.org"));
+        let members = Members::new(member(2, "b"), [late.clone()]);
+        assert!(keys.clone().all(|key| members.home(key.as_bytes()) == NodeId::new(2, 0)));
+        let mut other = member(2, "b");
+        other.state = NodeState::Joining;
+        let members = Members::new(other, [late]);
+        let homes: Vec<NodeId> = keys.map(|key| members.home(key.as_bytes())).collect();
+        assert!(homes.contains(&NodeId::new(1, 0)) && homes.contains(&NodeId::new(2, 0)));
     }
 
     #[test]

@@ -55,5 +55,6 @@ pub mod view;
 
 pub mod driver;
 pub mod durable;
+pub mod joining;
 mod mesh;
 mod seeds;

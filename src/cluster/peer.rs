@@ -13,6 +13,8 @@ use super::settings::Settings;
 pub(super) struct Peer {
     pub(super) node: Node,
     pub(super) state: NodeState,
+    /// The version of its rows that it last told.
+    pub(super) told: Option<u64>,
     pub(super) standing: Standing,
     /// Gossip believes it alive, and how its heartbeat does.
     pub(super) gossip: Option<Heart>,
@@ -118,6 +120,7 @@ impl Peer {
         Peer {
             node,
             state,
+            told: None,
             standing: Standing::New,
             gossip: None,
             link: None,

@@ -91,6 +91,7 @@ impl Core {
         let Some(peer) = self.membership.peers.get_mut(&from) else { return };
         let changed = peer.state != beat.state;
         peer.state = beat.state;
+        peer.told = Some(beat.version);
         if changed {
             self.judge(now, out);
             self.tell_members(out);

@@ -42,6 +42,8 @@ pub struct PeerView {
     pub heard: Option<Duration>,
     /// How many changes of its rows we have.
     pub version: u64,
+    /// How many there were when it last said so.
+    pub told: Option<u64>,
 }
 
 impl PeerView {
@@ -72,6 +74,7 @@ impl PeerView {
                 },
                 heard: link.map(|link| now.since(link.heard)),
                 version: core.replicator.version_of(*id),
+                told: peer.told,
             }
         };
         known.map(view).collect()

@@ -4,11 +4,11 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use redb::{Database, DatabaseError, Durability, ReadableDatabase, TableDefinition};
+use redb::{Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, TableDefinition};
 
-use crate::storage::{Rows, Store, StoreError, Write};
+use crate::storage::{Reads, Rows, Store, StoreError, Write};
 
 /// All rows are in one table of redb; the rooms above part them by prefix.
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
@@ -19,7 +19,15 @@ const CACHE_BYTES: usize = 64 << 20;
 
 /// One file.
 pub struct Embedded {
-    database: Database,
+    /// `None`: it failed, and could not be opened again yet.
+    database: RwLock<Option<Database>>,
+    path: PathBuf,
+    place: Arc<str>,
+}
+
+/// The file as it was.
+struct Snapshot {
+    rows: ReadOnlyTable<&'static [u8], &'static [u8]>,
     place: Arc<str>,
 }
 
@@ -69,36 +77,63 @@ impl Embedded {
         let mut options = fs::OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         drop(options.open(path).map_err(|error| forbidden(&error))?);
-        // redb checks what it reads with assertions here and there
-        let opened = std::panic::catch_unwind(|| open(path));
-        let database = match opened {
-            Ok(Ok(database)) => database,
-            Ok(Err(redb::Error::DatabaseAlreadyOpen)) => {
-                return Err(OpenError::InUse { path: path.to_owned() });
-            }
-            Ok(Err(redb::Error::Io(error)))
-                if error.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
-                return Err(forbidden(&error));
-            }
-            Ok(Err(error)) => {
-                let reason = error.to_string();
-                return Err(OpenError::Damaged { path: path.to_owned(), reason });
-            }
-            Err(_) => {
-                let reason = "its pages make no sense".to_owned();
-                return Err(OpenError::Damaged { path: path.to_owned(), reason });
-            }
-        };
-        Ok(Self { database, place: path.display().to_string().into() })
+        let place = path.display().to_string().into();
+        let database = RwLock::new(Some(open(path)?));
+        Ok(Self { database, path: path.to_owned(), place })
     }
 
-    fn failed(&self, error: impl Into<redb::Error>) -> StoreError {
-        StoreError { place: Arc::clone(&self.place), reason: error.into().to_string().into() }
+    fn failed(&self, error: &redb::Error) -> StoreError {
+        StoreError { place: Arc::clone(&self.place), reason: error.to_string().into() }
+    }
+
+    fn rows(&self) -> Result<Snapshot, StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or_else(|| self.closed())?;
+        let rows = || -> Result<_, redb::Error> { Ok(database.begin_read()?.open_table(ROWS)?) };
+        let rows = rows().map_err(|error| self.failed(&error))?;
+        Ok(Snapshot { rows, place: Arc::clone(&self.place) })
+    }
+
+    fn closed(&self) -> StoreError {
+        StoreError {
+            place: Arc::clone(&self.place),
+            reason: "it failed, and cannot be opened again yet".into(),
+        }
     }
 }
 
-fn open(path: &Path) -> Result<Database, redb::Error> {
+/// Opens the file, and says whose fault it is if it cannot be.
+fn open(path: &Path) -> Result<Database, OpenError> {
+    // redb checks what it reads with assertions here and there
+    let opened = std::panic::catch_unwind(|| create(path));
+    let damaged = |reason: String| OpenError::Damaged { path: path.to_owned(), reason };
+    match opened {
+        Ok(Ok(database)) => Ok(database),
+        Ok(Err(redb::Error::DatabaseAlreadyOpen)) => {
+            Err(OpenError::InUse { path: path.to_owned() })
+        }
+        Ok(Err(redb::Error::Io(error))) if is_of_the_system(&error) => {
+            Err(OpenError::Forbidden { path: path.to_owned(), reason: error.to_string() })
+        }
+        Ok(Err(error)) => Err(damaged(error.to_string())),
+        Err(_) => Err(damaged("its pages make no sense".into())),
+    }
+}
+
+/// Whether the file itself may be whole.
+fn is_of_the_system(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied
+            | ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::FileTooLarge
+            | ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+fn create(path: &Path) -> Result<Database, redb::Error> {
     let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(
         |error| match error {
             DatabaseError::DatabaseAlreadyOpen => redb::Error::DatabaseAlreadyOpen,
@@ -111,34 +146,52 @@ fn open(path: &Path) -> Result<Database, redb::Error> {
     Ok(database)
 }
 
-impl Store for Embedded {
+impl Reads for Snapshot {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let get = || -> Result<_, redb::Error> {
-            let rows = self.database.begin_read()?.open_table(ROWS)?;
-            Ok(rows.get(key)?.map(|value| value.value().to_vec()))
-        };
-        get().map_err(|error| self.failed(error))
+        let value = self.rows.get(key).map_err(|error| self.failed(error))?;
+        Ok(value.map(|value| value.value().to_vec()))
     }
 
     fn scan(&self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Rows, StoreError> {
-        let scan = || -> Result<_, redb::Error> {
-            let rows = self.database.begin_read()?.open_table(ROWS)?;
-            let mut found = Vec::new();
-            for row in rows.range(from.max(prefix)..)?.take(limit) {
-                let (key, value) = row?;
-                if !key.value().starts_with(prefix) {
-                    break;
-                }
-                found.push((key.value().to_vec(), value.value().to_vec()));
+        let mut found = Vec::new();
+        let range = self.rows.range(from.max(prefix)..).map_err(|error| self.failed(error))?;
+        for row in range.take(limit) {
+            let (key, value) = row.map_err(|error| self.failed(error))?;
+            if !key.value().starts_with(prefix) {
+                break;
             }
-            Ok(found)
-        };
-        scan().map_err(|error| self.failed(error))
+            found.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        Ok(found)
+    }
+}
+
+impl Snapshot {
+    fn failed(&self, error: redb::StorageError) -> StoreError {
+        StoreError { place: Arc::clone(&self.place), reason: error.to_string().into() }
+    }
+}
+
+impl Reads for Embedded {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.rows()?.get(key)
+    }
+
+    fn scan(&self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Rows, StoreError> {
+        self.rows()?.scan(prefix, from, limit)
+    }
+}
+
+impl Store for Embedded {
+    fn snapshot(&self) -> Result<Box<dyn Reads + Send>, StoreError> {
+        Ok(Box::new(self.rows()?))
     }
 
     fn write(&self, batch: &[Write]) -> Result<(), StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or_else(|| self.closed())?;
         let write = || -> Result<_, redb::Error> {
-            let mut writing = self.database.begin_write()?;
+            let mut writing = database.begin_write()?;
             writing.set_durability(Durability::Immediate)?;
             {
                 let mut rows = writing.open_table(ROWS)?;
@@ -151,7 +204,19 @@ impl Store for Embedded {
             }
             Ok(writing.commit()?)
         };
-        write().map_err(|error| self.failed(error))
+        write().map_err(|error| self.failed(&error))
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // the file can be opened once at a time
+        drop(database.take());
+        let opened = open(&self.path).map_err(|error| StoreError {
+            place: Arc::clone(&self.place),
+            reason: error.to_string().into(),
+        })?;
+        *database = Some(opened);
+        Ok(())
     }
 }
 

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
-use crate::storage::{Rows, Store, StoreError, Write};
+use crate::storage::{Reads, Rows, Store, StoreError, Write};
 
-/// Rows in memory.
+/// Rows in memory. A snapshot is a copy of all of them.
 #[derive(Debug, Default)]
 pub struct Memory {
     rows: RwLock<BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
-impl Store for Memory {
+impl Reads for Memory {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.rows.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
     }
@@ -22,6 +22,13 @@ impl Store for Memory {
         let found = rows.range(first..).take_while(|(key, _)| key.starts_with(prefix));
         Ok(found.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
+}
+
+impl Store for Memory {
+    fn snapshot(&self) -> Result<Box<dyn Reads + Send>, StoreError> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Box::new(Self { rows: RwLock::new(rows) }))
+    }
 
     fn write(&self, batch: &[Write]) -> Result<(), StoreError> {
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
@@ -31,6 +38,10 @@ impl Store for Memory {
                 Write::Delete(key) => rows.remove(key),
             };
         }
+        Ok(())
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
         Ok(())
     }
 }

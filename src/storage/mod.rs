@@ -1,7 +1,6 @@
 //! Where rows are kept: ordered keys, all-or-none writes, synced when they
 //! return. What the rows mean is the business of the rooms above.
 
-pub mod committer;
 pub mod embedded;
 pub mod memory;
 
@@ -20,7 +19,7 @@ pub enum Write {
 }
 
 /// The store failed; what it was asked for may or may not be there.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the store {place} failed: {reason}")]
 pub struct StoreError {
     /// The file, or what else it is.
@@ -32,8 +31,9 @@ pub struct StoreError {
 /// Keys and values.
 pub type Rows = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// A store.
-pub trait Store: Send + Sync + 'static {
+/// What can be read. All answers of one snapshot are of one moment; a store's
+/// own are each of their moment.
+pub trait Reads {
     /// The value of a key.
     ///
     /// # Errors
@@ -46,10 +46,26 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`].
     fn scan(&self, prefix: &[u8], from: &[u8], limit: usize) -> Result<Rows, StoreError>;
+}
+
+/// A store.
+pub trait Store: Reads + Send + Sync + 'static {
+    /// All of it as it is now, whatever is written later.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn snapshot(&self) -> Result<Box<dyn Reads + Send>, StoreError>;
 
     /// Makes all changes or none. When it returns, they are on the disk.
     ///
     /// # Errors
-    /// [`StoreError`]; then it is not known which of the two.
+    /// [`StoreError`]; then it is not known which of the two, and the store
+    /// may want to be opened again.
     fn write(&self, batch: &[Write]) -> Result<(), StoreError>;
+
+    /// Begins anew after an error, as if the process had been started again.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it still fails.
+    fn reopen(&self) -> Result<(), StoreError>;
 }

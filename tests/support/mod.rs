@@ -184,7 +184,7 @@ impl Nodes {
         node.jabiru(&["user", "add", &jid], password);
     }
 
-    /// All nodes that run say that they agree.
+    /// All nodes that run say that they agree, and that all serve.
     #[track_caller]
     pub fn wait_until_all_agree(&self) {
         let count = self.list.iter().filter(|node| node.runs()).count();
@@ -194,7 +194,10 @@ impl Nodes {
         };
         for node in self.list.iter().filter(|node| node.runs()) {
             wait_for(&format!("{} says: {wanted}", node.name), || {
-                node.verdict().as_deref() == Some(&wanted)
+                let Some(status) = node.status() else { return false };
+                let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
+                let is_serving = |node: &serde_json::Value| node["state"] == "serving";
+                status["verdict"] == *wanted && nodes.iter().all(is_serving)
             });
         }
     }

@@ -1,43 +1,62 @@
 //! Durable tables: every row on every node's disk. A change is made at its
 //! key's home, synced, and told to all nodes before its caller hears of it;
-//! what was missed is mended by comparing sums of buckets (`sync`).
+//! what was missed is mended by comparing sums of buckets.
 //!
 //! Rows are last-writer-wins registers, stamped by a hybrid logical clock
-//! (`row`); a removed row stays as a tombstone. What is in a value is the
-//! business of the rooms above.
+//! (`row`); a removed row stays as a tombstone for a while. What is decided is
+//! decided in `core` and `ledger`, which are pure; `driver` gives them clock,
+//! cluster and store. What is in a value is the business of the rooms above.
+
+pub mod row;
+
+pub mod layout;
+pub mod sums;
 
 pub mod change;
-pub mod row;
-pub mod sync;
+pub mod clock;
+pub mod intent;
+pub mod marks;
+pub mod words;
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+pub mod ledger;
+pub mod page;
+
+mod ahead;
+pub mod answers;
+mod compare;
+pub mod core;
+mod keeping;
+pub mod news;
+mod pending;
+mod telling;
+
+mod driver;
+mod writer;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
-use tracing::{info, warn};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, oneshot};
+use tracing::info;
 
 use crate::cluster::asks::Question;
-use crate::cluster::durable::row::{Row, Stamp};
-use crate::cluster::durable::sync::Sums;
+use crate::cluster::durable::change::{ChangeError, Made};
+use crate::cluster::durable::clock::At;
+use crate::cluster::durable::core::Core;
+use crate::cluster::durable::layout::{MARKS_KEY, row_key};
+use crate::cluster::durable::ledger::Ledger;
+use crate::cluster::durable::news::{Input, Settings};
+use crate::cluster::durable::page::damaged;
+use crate::cluster::durable::row::Row;
+use crate::cluster::durable::sums::Sums;
+use crate::cluster::durable::writer::Writer;
 use crate::cluster::handle::Cluster;
-use crate::cluster::hash::stable;
-use crate::storage::committer::Committer;
-use crate::storage::{Rows, Store, StoreError, Write};
-
-/// The topics of our questions.
-pub mod topic {
-    /// Make a change: the asker believes that you are its home.
-    pub const CHANGE: u8 = 1;
-    /// Merge these rows.
-    pub const MERGE: u8 = 2;
-    /// How do your buckets sum up?
-    pub const SUMS: u8 = 3;
-    /// What is in this bucket?
-    pub const BUCKET: u8 = 4;
-    /// You have other rows than I: take mine.
-    pub const COMPARE: u8 = 5;
-}
+use crate::cluster::node::NodeId;
+use crate::storage::{Store, StoreError};
 
 /// Declares the tables with the first byte of their keys in the store: on
 /// disks and wires for ever.
@@ -99,26 +118,31 @@ pub fn key_of(owner: &str, rest: &[u8]) -> Vec<u8> {
     [owner.as_bytes(), &[0], rest].concat()
 }
 
-/// How far a row's stamp may lie ahead of our clock; one further ahead is
-/// refused, for it would win against everybody for ever.
-const AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
-
 /// Rows read from the store at a time.
 const PAGE_ROWS: usize = 256;
+
+/// Changes of callers here that are under way; one more waits.
+const CHANGES_MAX: usize = 4_096;
 
 /// Keys and values, and the key to go on from.
 pub type Page = (Vec<(Vec<u8>, Bytes)>, Option<Vec<u8>>);
 
+type Waiting = HashMap<u64, oneshot::Sender<Result<Made, ChangeError>>>;
+
 /// The durable tables of this node.
 pub struct Durable {
+    own: Weak<Self>,
     cluster: Arc<Cluster>,
     store: Arc<dyn Store>,
-    committer: Committer,
-    sums: Mutex<Sums>,
-    /// Of each group of keys, one change at a time.
-    turns: Vec<tokio::sync::Mutex<()>>,
-    /// Nodes that were late with an acknowledgement, since the start.
-    late: std::sync::atomic::AtomicU64,
+    core: Mutex<Core>,
+    sums: Arc<RwLock<Sums>>,
+    writer: Writer,
+    runtime: Handle,
+    started: Instant,
+    next: AtomicU64,
+    room: Semaphore,
+    waiting: Mutex<Waiting>,
+    questions: Mutex<HashMap<u64, Question>>,
 }
 
 /// Why the tables cannot be used.
@@ -139,17 +163,43 @@ impl std::fmt::Debug for Durable {
 }
 
 impl Durable {
-    /// The tables in this store. Reads all of it once.
+    /// The tables in this store. To be called on a runtime, which will be
+    /// used for what is asked of other nodes.
     ///
     /// # Errors
     /// [`DurableError`].
-    pub fn new(cluster: Arc<Cluster>, store: Arc<dyn Store>) -> Result<Arc<Self>, DurableError> {
-        let sums = Sums::read(&*store)?;
-        info!(rows = sums.count(), "durable tables read");
-        let committer = Committer::new(Arc::clone(&store))?;
-        let turns = (0..256).map(|_| tokio::sync::Mutex::new(())).collect();
-        let late = std::sync::atomic::AtomicU64::new(0);
-        Ok(Arc::new(Self { cluster, store, committer, sums: Mutex::new(sums), turns, late }))
+    pub fn new(
+        cluster: Arc<Cluster>,
+        store: Arc<dyn Store>,
+        settings: Settings,
+    ) -> Result<Arc<Self>, DurableError> {
+        let me = cluster.me().clone();
+        let (ledger, sums) = Ledger::read(me.id, &*store.snapshot()?)?;
+        info!(rows = sums.rows(), "durable tables are open");
+        let marks = store.get(MARKS_KEY)?;
+        let at = At { steady: 0, wall: driver::wall() };
+        let core = Core::new(me.name, cluster.members(), settings, marks.as_deref(), at);
+        let sums = Arc::new(RwLock::new(sums));
+        let (writer, desk) = Writer::new(Arc::clone(&store), me.id, ledger, Arc::clone(&sums));
+        let durable = Arc::new_cyclic(|own| Self {
+            own: Weak::clone(own),
+            cluster,
+            store,
+            core: Mutex::new(core),
+            sums,
+            writer,
+            runtime: Handle::current(),
+            started: Instant::now(),
+            next: AtomicU64::new(1),
+            room: Semaphore::new(CHANGES_MAX),
+            waiting: Mutex::default(),
+            questions: Mutex::default(),
+        });
+        let told = Arc::downgrade(&durable);
+        desk.start(move |results| {
+            told.upgrade().inspect(|durable| durable.input(Input::Written(results))).is_some()
+        })?;
+        Ok(durable)
     }
 
     /// The value of a key, as this node has it.
@@ -197,131 +247,65 @@ impl Durable {
         from: &[u8],
         limit: usize,
     ) -> Result<Page, StoreError> {
-        let rows = self.store.scan(&stored_key(table, prefix), &stored_key(table, from), limit)?;
+        let rows = self.store.scan(&row_key(table, prefix), &row_key(table, from), limit)?;
         let next = rows.last().filter(|_| rows.len() == limit);
         let next = next.map(|(key, _)| [key.get(1..).unwrap_or_default(), &[0]].concat());
-        let value = |(key, stored): (Vec<u8>, Vec<u8>)| {
-            let value = Row::read(&stored)?.value?;
-            Some((key.get(1..)?.to_vec(), value))
-        };
-        Ok((rows.into_iter().filter_map(value).collect(), next))
+        let mut values = Vec::with_capacity(rows.len());
+        for (key, stored) in rows {
+            match Row::read(&stored) {
+                Some(row) => values.extend(row.value.map(|value| {
+                    let key = key.get(1..).unwrap_or_default().to_vec();
+                    (key, value)
+                })),
+                // another node has it; nobody else: what is left must do
+                None => {
+                    self.input(Input::Lost { key });
+                    if self.cluster.members().count() > 1 {
+                        return Err(damaged());
+                    }
+                }
+            }
+        }
+        Ok((values, next))
     }
 
     /// How many rows there are, tombstones among them.
     pub fn count(&self) -> u64 {
-        self.sums.lock().unwrap_or_else(PoisonError::into_inner).count()
+        self.sums.read().unwrap_or_else(PoisonError::into_inner).rows()
     }
 
     /// One number for all rows: equal on two nodes that have the same.
     pub fn digest(&self) -> u64 {
-        self.sums.lock().unwrap_or_else(PoisonError::into_inner).digest()
+        self.sums.read().unwrap_or_else(PoisonError::into_inner).digest()
     }
 
     /// Acknowledgements that came late or not at all, since the start.
     pub fn late(&self) -> u64 {
-        self.late.load(std::sync::atomic::Ordering::Relaxed)
+        self.late_nodes().values().sum()
     }
 
-    /// Answers another node's question, if it is about us.
-    pub fn answer(self: &Arc<Self>, question: Question) -> Option<Question> {
-        let durable = Arc::clone(self);
-        match question.topic {
-            topic::CHANGE => drop(tokio::spawn(async move { durable.on_change(question).await })),
-            topic::MERGE => drop(tokio::spawn(async move { durable.on_merge(question).await })),
-            topic::SUMS => question.answer(self.sums_written()),
-            topic::BUCKET => self.on_bucket(question),
-            topic::COMPARE => {
-                let node = question.from;
-                question.answer(Bytes::new());
-                tokio::spawn(async move { durable.take_from(node).await });
-            }
-            _ => return Some(question),
-        }
-        None
+    /// The same, of each node that was late.
+    pub fn late_nodes(&self) -> BTreeMap<NodeId, u64> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner).late().clone()
+    }
+
+    /// Whether we have had all rows that another node had, since it is visible.
+    pub fn has_met(&self, node: NodeId) -> bool {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner).has_met(node)
+    }
+
+    /// Why the store fails; `None`: it works.
+    pub fn failing(&self) -> Option<StoreError> {
+        self.writer.failing()
     }
 
     fn row(&self, table: Table, key: &[u8]) -> Result<Option<Row>, StoreError> {
-        let stored = self.store.get(&stored_key(table, key))?;
-        let Some(stored) = stored else { return Ok(None) };
-        let unreadable = || StoreError {
-            place: "row".into(),
-            reason: format!("a row of {table:?} is damaged").into(),
-        };
-        Row::read(&stored).ok_or_else(unreadable).map(Some)
+        let key = row_key(table, key);
+        let Some(stored) = self.store.get(&key)? else { return Ok(None) };
+        Row::read(&stored).map(Some).ok_or_else(|| {
+            // another node has it
+            self.input(Input::Lost { key });
+            damaged()
+        })
     }
-
-    /// Keeps those of the rows that are later than ours, on the disk.
-    async fn merge(&self, rows: Rows) -> Result<usize, StoreError> {
-        let _turns = self.turns_of(rows.iter().map(|(key, _)| key.as_slice())).await;
-        self.merge_in_turn(rows).await
-    }
-
-    /// Waits until nobody else changes any of these keys. Always in the same
-    /// order, so that two who wait never wait for each other.
-    async fn turns_of<'a>(
-        &self,
-        keys: impl Iterator<Item = &'a [u8]>,
-    ) -> Vec<tokio::sync::MutexGuard<'_, ()>> {
-        let turns: BTreeSet<usize> =
-            keys.map(|key| (stable(key) % self.turns.len() as u64) as usize).collect();
-        let mut guards = Vec::with_capacity(turns.len());
-        for turn in turns {
-            if let Some(turn) = self.turns.get(turn) {
-                guards.push(turn.lock().await);
-            }
-        }
-        guards
-    }
-
-    /// As [`Self::merge`], for who has the turns of all these keys.
-    async fn merge_in_turn(&self, rows: Rows) -> Result<usize, StoreError> {
-        let mut batch = Vec::new();
-        let mut taken = Vec::new();
-        for (key, stored) in rows {
-            let Some(row) = Row::read(&stored) else { continue };
-            let known = key.first().is_some_and(|prefix| Table::of_prefix(*prefix).is_some());
-            if !known {
-                // of a version of ours that has more tables
-                continue;
-            }
-            if row.stamp.is_ahead(wall(), AHEAD_MAX) {
-                warn!(node = %row.stamp.node, "a row from the future was refused; is a clock wrong?");
-                continue;
-            }
-            let old = self.store.get(&key)?;
-            if old.as_deref().and_then(Row::read).is_some_and(|old| old.stamp >= row.stamp) {
-                continue;
-            }
-            batch.push(Write::Put(key.clone(), stored.clone()));
-            taken.push((key, old, stored));
-        }
-        let count = batch.len();
-        if count > 0 {
-            self.committer.commit(batch).await?;
-            let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
-            for (key, old, new) in taken {
-                sums.replace(&key, old.as_deref(), &new);
-            }
-        }
-        Ok(count)
-    }
-
-    /// The next stamp for a row that has `last` now.
-    fn stamp(&self, last: Option<Stamp>) -> Stamp {
-        Stamp::after(last, wall(), self.cluster.me().id)
-    }
-}
-
-/// A row's key in the store.
-fn stored_key(table: Table, key: &[u8]) -> Vec<u8> {
-    let mut stored = Vec::with_capacity(1 + key.len());
-    stored.push(table.prefix());
-    stored.extend_from_slice(key);
-    stored
-}
-
-/// Milliseconds since 1970.
-fn wall() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,5 @@
 //! One durable row: a register that the last writer wins, and its stamp.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +7,7 @@ use crate::cluster::hash::stable;
 use crate::cluster::node::NodeId;
 
 /// The version of the format, first byte of a stored row.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Bits of a stamp below the milliseconds: they count changes within one.
 const COUNTER_BITS: u32 = 16;
@@ -30,23 +28,29 @@ pub struct Stamp {
 pub struct Row {
     /// When it was written.
     pub stamp: Stamp,
+    /// A random number of the change that wrote it: a second try of one change
+    /// knows its first by it.
+    pub by: u64,
     /// What is in it; nothing: it was removed.
     pub value: Option<Bytes>,
 }
 
 impl Stamp {
-    /// Later than `last`, and not before now.
-    pub fn after(last: Option<Stamp>, wall_millis: u64, node: NodeId) -> Self {
-        let now = wall_millis << COUNTER_BITS;
+    /// Later than `last`, and not before `clock`.
+    pub fn after(last: Option<Stamp>, clock: u64, node: NodeId) -> Self {
         let next = last.map_or(0, |last| last.time.saturating_add(1));
-        Self { time: now.max(next), node }
+        Self { time: clock.max(next), node }
     }
+}
 
-    /// Whether it lies more than `limit` ahead of our clock.
-    pub fn is_ahead(&self, wall_millis: u64, limit: Duration) -> bool {
-        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        self.time >> COUNTER_BITS > wall_millis.saturating_add(limit)
-    }
+/// What a stamp made at this time of day has, in milliseconds since 1970.
+pub fn time_of(millis: u64) -> u64 {
+    millis.saturating_mul(1 << COUNTER_BITS)
+}
+
+/// The time of day of a stamp, in milliseconds since 1970.
+pub fn millis_of(time: u64) -> u64 {
+    time >> COUNTER_BITS
 }
 
 impl Row {
@@ -73,27 +77,20 @@ mod tests {
     #[test]
     fn a_stamp_is_always_later_than_what_it_follows() {
         let node = NodeId::new(1, 1);
-        let first = Stamp::after(None, 1_000, node);
-        let same_moment = Stamp::after(Some(first), 1_000, node);
-        let clock_went_back = Stamp::after(Some(same_moment), 10, node);
+        let first = Stamp::after(None, time_of(1_000), node);
+        let same_moment = Stamp::after(Some(first), time_of(1_000), node);
+        let clock_went_back = Stamp::after(Some(same_moment), time_of(10), node);
         assert!(first < same_moment && same_moment < clock_went_back);
-        let later = Stamp::after(Some(clock_went_back), 2_000, node);
-        assert_eq!(later.time, 2_000 << COUNTER_BITS);
-    }
-
-    #[test]
-    fn a_stamp_from_the_future_is_seen() {
-        let stamp = Stamp::after(None, 10_000, NodeId::new(1, 1));
-        assert!(!stamp.is_ahead(9_000, Duration::from_secs(1)));
-        assert!(stamp.is_ahead(8_999, Duration::from_secs(1)));
-        assert!(!stamp.is_ahead(u64::MAX, Duration::MAX));
+        let later = Stamp::after(Some(clock_went_back), time_of(2_000), node);
+        assert_eq!(millis_of(later.time), 2_000);
+        assert_eq!(time_of(u64::MAX), u64::MAX);
     }
 
     #[test]
     fn a_row_is_read_as_it_was_written() {
         let stamp = Stamp::after(None, 7, NodeId::new(1, 2));
         for value in [None, Some(Bytes::from_static(b"x"))] {
-            let row = Row { stamp, value };
+            let row = Row { stamp, by: 5, value };
             let written = row.written();
             assert_eq!(Row::read(&written), Some(row));
             for at in 0..written.len() {

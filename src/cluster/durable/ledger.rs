@@ -1,0 +1,298 @@
+//! What is written next: a pure function of what is wanted and what is there.
+//! All decisions about rows are made here, one after the other, so no two
+//! changes of a row ever pass each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cluster::durable::change::{Change, ChangeError, Expect};
+use crate::cluster::durable::intent::{GiveUp, Intent, Outcome, Take, Taken};
+use crate::cluster::durable::layout::{
+    FORMAT, FORMAT_KEY, MARKS_KEY, TOMBSTONES_PREFIX, bucket_of, bucket_prefix, is_row,
+    journal_key, row_key, row_of_index, tombstone_of,
+};
+use crate::cluster::durable::page::Page;
+use crate::cluster::durable::row::{Row, Stamp};
+use crate::cluster::durable::sums::{Delta, Sums};
+use crate::cluster::node::NodeId;
+use crate::storage::{Reads, Rows, StoreError, Write};
+
+/// Commits between two checkpoints of the sums: so many journal entries are
+/// read when a node starts. A guess.
+const CHECKPOINT_COMMITS: u64 = 1_024;
+
+/// Tombstones removed by one intent. A guess: a commit of so many takes some
+/// milliseconds.
+const EXPIRE_ROWS: usize = 1_024;
+
+/// The bytes of our later rows in one answer, about.
+const LATER_BYTES: usize = 256 << 10;
+
+/// Rows of the index read at a time.
+const READ_ROWS: usize = 256;
+
+/// The writer's memory between two commits.
+#[derive(Debug)]
+pub struct Ledger {
+    me: NodeId,
+    journal: std::ops::Range<u64>,
+    is_new: bool,
+}
+
+/// What shall be written, and what is so when it is written.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// To be written, all or none.
+    pub writes: Vec<Write>,
+    /// What became of each intent.
+    pub outcomes: Vec<Outcome>,
+    /// What changes of the sums.
+    pub delta: Delta,
+    /// The journal as it is then.
+    journal: std::ops::Range<u64>,
+}
+
+impl Ledger {
+    /// The ledger of a store, and the sums of its rows.
+    ///
+    /// # Errors
+    /// [`StoreError`]; it may be of another version.
+    pub fn read(me: NodeId, reads: &dyn Reads) -> Result<(Self, Sums), StoreError> {
+        let format = reads.get(FORMAT_KEY)?;
+        let is_empty = || Ok::<_, StoreError>(reads.scan(b"", b"", 1)?.is_empty());
+        let is_new = format.is_none() && is_empty()?;
+        if !is_new && format.as_deref() != Some(&[FORMAT]) {
+            return Err(StoreError {
+                place: "layout".into(),
+                reason: "the store was written by another version".into(),
+            });
+        }
+        let (sums, journal) = Sums::read(reads)?;
+        Ok((Self { me, journal, is_new }, sums))
+    }
+
+    /// What to write for these intents.
+    ///
+    /// # Errors
+    /// [`StoreError`]: nothing can be said of any of them.
+    pub fn plan(
+        &self,
+        reads: &dyn Reads,
+        sums: &Sums,
+        intents: Vec<Intent>,
+    ) -> Result<Plan, StoreError> {
+        let mut page = Page::new(reads);
+        let mut plan = Plan { journal: self.journal.clone(), ..Plan::default() };
+        let mut marks = None;
+        for intent in intents {
+            plan.outcomes.push(match intent {
+                Intent::Make { by, clock, changes } => self.make(&mut page, by, clock, &changes)?,
+                Intent::Take(take) => Outcome::Taken(self.take(&mut page, take)?),
+                Intent::Restamp { rows, clock } => self.restamp(&mut page, rows, clock)?,
+                Intent::Expire { horizon } => expire(&mut page, horizon)?,
+                Intent::Note(new) => {
+                    marks = Some(new);
+                    Outcome::Noted
+                }
+            });
+        }
+        (plan.writes, plan.delta) = page.finish(sums)?;
+        if let Some(marks) = marks {
+            plan.writes.push(Write::Put(MARKS_KEY.to_vec(), marks.written()));
+        }
+        if !plan.writes.is_empty() {
+            self.journalize(sums, &mut plan);
+        }
+        Ok(plan)
+    }
+
+    /// The plan has been written.
+    pub fn done(&mut self, plan: &Plan, sums: &mut Sums) {
+        if !plan.writes.is_empty() {
+            self.journal = plan.journal.clone();
+            self.is_new = false;
+            sums.add(&plan.delta);
+        }
+    }
+
+    fn journalize(&self, sums: &Sums, plan: &mut Plan) {
+        if self.is_new {
+            plan.writes.push(Write::Put(FORMAT_KEY.to_vec(), vec![FORMAT]));
+        }
+        let next = self.journal.end;
+        if next - self.journal.start >= CHECKPOINT_COMMITS {
+            let mut sums = sums.clone();
+            sums.add(&plan.delta);
+            plan.writes.extend(sums.written());
+            plan.writes.extend(self.journal.clone().map(|at| Write::Delete(journal_key(at))));
+            plan.journal = next..next;
+        } else if !plan.delta.buckets.is_empty() {
+            let entry = postcard::to_stdvec(&plan.delta).expect("numbers can be written");
+            plan.writes.push(Write::Put(journal_key(next), entry));
+            plan.journal = self.journal.start..next + 1;
+        }
+    }
+
+    fn make(
+        &self,
+        page: &mut Page<'_>,
+        by: u64,
+        clock: u64,
+        changes: &[Change],
+    ) -> Result<Outcome, StoreError> {
+        let mut made: BTreeMap<Vec<u8>, Row> = BTreeMap::new();
+        let mut ours = Rows::new();
+        for (change, by) in changes.iter().zip((0..).map(|at: u64| by.wrapping_add(at))) {
+            let key = row_key(change.table, &change.key);
+            let old = match made.get(&key) {
+                Some(row) => Some(row.clone()),
+                None => match page.row(&key)? {
+                    Ok(row) => row,
+                    // a damaged row may be anything but what was expected
+                    Err(_) if change.expect == Expect::Any => None,
+                    Err(damaged) => return Ok(Outcome::Refused(damaged.into())),
+                },
+            };
+            if let Some(old) = old.as_ref().filter(|old| old.by == by) {
+                // a former try of this change has been made; all of it, then
+                ours.push((key, old.written()));
+                continue;
+            }
+            let is_there = old.as_ref().is_some_and(|row| row.value.is_some());
+            let refused = match change.expect {
+                Expect::Absent if is_there => Some(ChangeError::Exists),
+                Expect::Present if !is_there => Some(ChangeError::Missing),
+                _ => None,
+            };
+            if let Some(refused) = refused.filter(|_| ours.is_empty()) {
+                return Ok(Outcome::Refused(refused));
+            }
+            let stamp = Stamp::after(old.map(|row| row.stamp), clock, self.me);
+            made.insert(key, Row { stamp, by, value: change.value.clone() });
+        }
+        if !ours.is_empty() {
+            return Ok(Outcome::Made(ours));
+        }
+        let mut rows = Rows::with_capacity(made.len());
+        for (key, row) in made {
+            page.put(&key, &row)?;
+            rows.push((key, row.written()));
+        }
+        Ok(Outcome::Made(rows))
+    }
+
+    fn take(&self, page: &mut Page<'_>, take: Take) -> Result<Taken, StoreError> {
+        let mut taken = Taken::default();
+        let mut theirs = BTreeSet::new();
+        let mut later_bytes = 0;
+        for (key, stored) in take.rows {
+            let Some(row) = Row::read(&stored).filter(|_| is_row(&key)) else {
+                // damaged on its way, or of a version that has more tables
+                continue;
+            };
+            theirs.insert((bucket_of(&key), key.clone()));
+            if row.stamp.time > take.limit {
+                taken.ahead.push((key, row.stamp));
+                continue;
+            }
+            match page.row(&key)? {
+                Ok(None) => {
+                    let is_old = row.stamp.time < take.horizon;
+                    if is_old && (row.value.is_none() || take.is_away) {
+                        continue;
+                    }
+                }
+                Ok(Some(old)) if old.stamp > row.stamp => {
+                    let written = old.written();
+                    later_bytes += key.len() + written.len();
+                    if later_bytes <= LATER_BYTES {
+                        taken.later.push((key, written));
+                    }
+                    continue;
+                }
+                Ok(Some(old)) if old.stamp == row.stamp => continue,
+                Ok(Some(_)) | Err(_) => {}
+            }
+            page.put(&key, &row)?;
+            taken.count += 1;
+        }
+        if let Some(give_up) = take.give_up {
+            taken.given_up = abandon(page, &theirs, &give_up)?;
+        }
+        Ok(taken)
+    }
+
+    fn restamp(
+        &self,
+        page: &mut Page<'_>,
+        rows: Vec<(Vec<u8>, Stamp)>,
+        clock: u64,
+    ) -> Result<Outcome, StoreError> {
+        let mut told = Rows::new();
+        for (key, stamp) in rows {
+            let Ok(Some(row)) = page.row(&key)? else { continue };
+            if row.stamp == stamp && stamp.time > clock {
+                let row = Row { stamp: Stamp { time: clock, node: self.me }, ..row };
+                page.put(&key, &row)?;
+                told.push((key, row.written()));
+            }
+        }
+        Ok(Outcome::Made(told))
+    }
+}
+
+/// Removes what we have in a part of the buckets from before the horizon, and
+/// the other node has not.
+fn abandon(
+    page: &mut Page<'_>,
+    theirs: &BTreeSet<(u16, Vec<u8>)>,
+    give_up: &GiveUp,
+) -> Result<usize, StoreError> {
+    let mut count = 0;
+    let end = give_up.next.as_ref();
+    let begins = |bucket: u16| give_up.from.0 <= bucket && end.is_none_or(|end| bucket <= end.0);
+    for bucket in give_up.buckets.iter().copied().filter(|bucket| begins(*bucket)) {
+        let prefix = bucket_prefix(bucket);
+        let mut from = Vec::new();
+        loop {
+            let index = page.reads().scan(&prefix, &from, READ_ROWS)?;
+            for (index_key, _) in &index {
+                let Some(key) = row_of_index(index_key) else { continue };
+                let place = (bucket, key.to_vec());
+                let is_outside = place < give_up.from || end.is_some_and(|end| place >= *end);
+                if is_outside || theirs.contains(&place) {
+                    continue;
+                }
+                if let Ok(Some(row)) = page.row(key)?
+                    && row.stamp.time < give_up.horizon
+                {
+                    page.forget(key)?;
+                    count += 1;
+                }
+            }
+            match index.last() {
+                Some((last, _)) if index.len() == READ_ROWS => from = [last, &[0][..]].concat(),
+                _ => break,
+            }
+        }
+    }
+    Ok(count)
+}
+
+fn expire(page: &mut Page<'_>, horizon: u64) -> Result<Outcome, StoreError> {
+    let mut count = 0;
+    for (index_key, _) in page.reads().scan(TOMBSTONES_PREFIX, b"", EXPIRE_ROWS)? {
+        let Some((time, key)) = tombstone_of(&index_key) else { continue };
+        if time >= horizon {
+            break;
+        }
+        match page.row(key)? {
+            Ok(Some(row)) if row.value.is_none() && row.stamp.time == time => {
+                page.forget(key)?;
+                count += 1;
+            }
+            // what stood there was damaged, and something else is there now
+            _ => page.delete(index_key),
+        }
+    }
+    Ok(Outcome::Expired(count))
+}
