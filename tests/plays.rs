@@ -3,7 +3,8 @@
 //! actors on one node, and again with each on another of three: a user must
 //! not be able to tell.
 //!
-//! `JABIRU_PLAY=words` plays only those whose file or title has the words.
+//! `JABIRU_PLAY=words` plays only those whose file or title has the words;
+//! `JABIRU_PLAYS=folder` those of another folder.
 
 #![allow(unreachable_pub)]
 
@@ -39,7 +40,8 @@ const NODES: usize = 3;
 
 /// All plays that are wanted, by file and place in it.
 fn plays() -> Vec<Play> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plays");
+    let folder = std::env::var("JABIRU_PLAYS").unwrap_or("tests/plays".into());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files: Vec<_> = fs::read_dir(folder)
         .expect("a folder")
         .map(|entry| entry.expect("readable").path())
