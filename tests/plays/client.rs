@@ -128,11 +128,17 @@ impl Client {
         .map(drop)
     }
 
-    /// An answer in the name of its own account, where its home gives it.
-    pub fn ask_home(&mut self, query: &str) -> Result<(), Fault> {
+    /// An answer of its account's home, in its turn: all that the home was told
+    /// of this account before has been done. Removing what is not in the roster
+    /// changes nothing.
+    pub fn ask_home(&mut self) -> Result<(), Fault> {
         self.asked += 1;
         let id = format!("{OWN_ID}{}", self.asked);
-        self.ask(&format!("<iq type='get' id='{id}'>{query}</iq>")).map(drop)
+        self.ask(&format!(
+            "<iq type='set' id='{id}'><query xmlns='{ROSTER}'>\
+             <item jid='nobody@play.invalid' subscription='remove'/></query></iq>"
+        ))
+        .map(drop)
     }
 
     /// What comes next.

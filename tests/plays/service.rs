@@ -125,20 +125,22 @@ impl Service {
 ///
 /// In each round a session on every node sends a message to the like session
 /// on every node, and waits for all of theirs. Between two nodes order is kept
-/// (RFC 6120 §10.1 wants it, and the mesh has one ordered line for rows and
+/// (RFC 6120 §10.1 wants it, and the mesh has one ordered line for the rows and
 /// stanzas of a pair of nodes), and a node acts on what comes in the order in
-/// which it comes. So after one round everything that was on its way between
-/// two nodes has arrived and been acted upon; after as many rounds as a stanza
-/// has steps from node to node, everything has. A subscription has at most
-/// five: the sender's node, its account's home, the contact's home, back to
-/// the first home with an answer, and the node of a session.
+/// which it comes. So after a round everything that was on its way between two
+/// nodes has arrived and been acted upon, and what that caused has after the
+/// next.
 ///
-/// What a home does not do at once (it waits for a disk) the rounds cannot
-/// see. So the stage asks in the name of every account that spoke for
-/// something that its home answers in turn. If that were not enough, a stanza
-/// that nobody expects would be heard later: at the next direction, or at the
-/// end of the play, where nothing may be left. A play passes wrongly only if
-/// the server says too much, too late for all of these.
+/// But a home does not do everything at once: it waits for disks. So every
+/// session that is there also asks for something that its account's home
+/// answers in the account's turn. A subscription goes from the home of who asks
+/// to the home of who is asked, and an answer back; so before silence is
+/// believed the homes are asked three times, with two rounds after each.
+///
+/// An account without a session cannot be asked. If something of it comes too
+/// late for all of these, it is heard where nobody expects it, at the next
+/// direction or at the end of the play, where nothing may be left. A play
+/// passes wrongly only if the server says too much, and later than that.
 pub struct Rounds {
     lines: Vec<(usize, Client)>,
     names: Vec<String>,

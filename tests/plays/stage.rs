@@ -13,8 +13,9 @@ use super::tree::Tree;
 /// Rounds before somebody else does something: a row and a stanza after it.
 const ROUNDS_BETWEEN: usize = 2;
 
-/// Rounds before silence: one more than a subscription has steps.
-const ROUNDS_TO_SILENCE: usize = 6;
+/// How often homes are asked before silence is believed: a subscription goes
+/// from one home to the other, and an answer back.
+const TIMES_TO_SILENCE: usize = 3;
 
 /// Where the actors are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +45,6 @@ pub struct Stage<'a> {
     known: Known,
     /// Who did something whose effect may not be everywhere yet.
     restless: Option<Who>,
-    /// Whoever asked for the roster: may ask again and change nothing.
-    interested: Vec<Who>,
 }
 
 /// Performs a play.
@@ -64,7 +63,6 @@ pub fn perform(
         passwords: BTreeMap::new(),
         known: Known::new(),
         restless: None,
-        interested: Vec::new(),
     };
     stage.accounts().map_err(|why| format!("before it begins: {why}"))?;
     for line in &play.lines {
@@ -170,7 +168,6 @@ impl Stage<'_> {
         let jid = self.full(&self.play.cast[who]);
         let resource = jid.split_once('/').map_or("", |(_, resource)| resource);
         self.client(who)?.bind(resource)?;
-        self.interested.retain(|other| *other != who);
         // other nodes route to it from here on
         self.service.wait_for_session(&jid, true)
     }
@@ -184,7 +181,6 @@ impl Stage<'_> {
         client.find("its own presence", |tree| {
             tree.is("presence") && tree.attribute("from") == Some(&own)
         })?;
-        self.interested.push(who);
         self.restless = Some(who);
         Ok(())
     }
@@ -195,9 +191,7 @@ impl Stage<'_> {
         for (name, value) in &self.known {
             words = words.replace(&format!("{{{name}}}"), &map(value, self.number));
         }
-        if words.contains("jabber:iq:roster") && words.contains("'get'") {
-            self.interested.push(who);
-        }
+        if words.contains("jabber:iq:roster") && words.contains("'get'") {}
         self.client(who)?.say(&words);
         self.restless = Some(who);
         Ok(())
@@ -330,7 +324,7 @@ impl Stage<'_> {
             client.close()?;
             self.service.wait_for_session(&format!("{jid}/before"), false)?;
         }
-        self.rounds(ROUNDS_TO_SILENCE)
+        self.quiet()
     }
 
     /// Before somebody else than `next` does something, what was done has its
@@ -351,17 +345,15 @@ impl Stage<'_> {
     /// All that was said has had its effect: see [`Rounds`].
     fn quiet(&mut self) -> Result<(), Fault> {
         self.calm(None)?;
-        for (who, client) in &mut self.clients {
-            if client.is_over || !client.is_bound {
-                continue;
+        for _ in 0..TIMES_TO_SILENCE {
+            for client in self.clients.values_mut() {
+                if client.is_bound && !client.is_over {
+                    client.ask_home()?;
+                }
             }
-            let query = match self.interested.contains(who) {
-                true => "<query xmlns='jabber:iq:roster'/>",
-                false => "<query xmlns='jabber:iq:private'><play xmlns='urn:x-play'/></query>",
-            };
-            client.ask_home(query)?;
+            self.rounds(ROUNDS_BETWEEN)?;
         }
-        self.rounds(ROUNDS_TO_SILENCE)
+        Ok(())
     }
 
     fn rounds(&mut self, count: usize) -> Result<(), Fault> {
