@@ -114,7 +114,7 @@ impl Service {
                     let sees = if is_there { "does not see" } else { "still sees" };
                     return Err(format!("n{node} {sees} {jid}"));
                 }
-                std::thread::yield_now();
+                std::thread::sleep(std::time::Duration::from_millis(1));
             }
         }
         Ok(())
