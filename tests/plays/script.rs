@@ -60,9 +60,11 @@ pub enum Act {
         password: Option<String>,
         condition: String,
     },
+    /// `at_once`: without waiting for the effect of what others did before.
     Says {
         who: Who,
         words: String,
+        at_once: bool,
     },
     Hears {
         who: Who,
@@ -221,10 +223,11 @@ impl Play {
             ("goes", None) => Ok(Act::Goes(who)),
             ("is cut off", None) => Ok(Act::IsCutOff(who)),
             ("hears nothing", None) => Ok(Act::HearsNothing(who)),
-            ("says", Some(words)) => {
+            ("says" | "says at once", Some(words)) => {
                 // names may stand where only a value can
                 trees(words)?;
-                Ok(Act::Says { who, words: words.to_owned() })
+                let at_once = verb.ends_with("at once");
+                Ok(Act::Says { who, words: words.to_owned(), at_once })
             }
             ("hears", Some(xml)) => Ok(Act::Hears { who, stanzas: trees(xml)?, in_order: true }),
             ("hears in any order", Some(xml)) => {
@@ -323,7 +326,7 @@ mod tests {
         assert_eq!(act("Juliet and Romeo are friends"), friends);
         assert_eq!(
             act("Romeo says: <message\n  to='juliet@localhost'/>"),
-            Act::Says { who: 0, words: "<message\nto='juliet@localhost'/>".into() }
+            Act::Says { who: 0, words: "<message\nto='juliet@localhost'/>".into(), at_once: false }
         );
         let Act::Hears { stanzas, in_order, .. } =
             act("Romeo hears in any order:\n  <presence/>\n\n  # a remark\n  <iq/>")

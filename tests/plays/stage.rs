@@ -111,7 +111,7 @@ impl Stage<'_> {
                     other => Err(format!("authentication said {other:?}")),
                 }
             }
-            Act::Says { who, words } => self.say(*who, words),
+            Act::Says { who, words, at_once } => self.say(*who, words, *at_once),
             Act::Hears { who, stanzas, in_order } => self.hear(*who, stanzas, *in_order),
             Act::HearsNothing(who) => self.silence(*who),
             Act::Offered { who, feature, is_there } => self.offered(*who, feature, *is_there),
@@ -185,8 +185,10 @@ impl Stage<'_> {
         Ok(())
     }
 
-    fn say(&mut self, who: Who, words: &str) -> Result<(), Fault> {
-        self.calm(Some(who))?;
+    fn say(&mut self, who: Who, words: &str, at_once: bool) -> Result<(), Fault> {
+        if !at_once {
+            self.calm(Some(who))?;
+        }
         let mut words = map(words, self.number);
         for (name, value) in &self.known {
             words = words.replace(&format!("{{{name}}}"), &map(value, self.number));
