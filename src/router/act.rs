@@ -58,6 +58,8 @@ impl Router {
         for seat in seats.iter().filter(|seat| seat.owner == me) {
             if is_presence {
                 self.note_heard(*seat, bytes);
+            } else if self.is_refused(*seat, bytes) {
+                continue;
             }
             match self.rooms.sessions.write(seat.number, bytes.clone(), way.held.clone()) {
                 Ok(()) => {}

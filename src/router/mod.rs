@@ -4,6 +4,7 @@
 //! delivery, or the one request to its addressee's home.
 
 pub mod act;
+pub mod asking;
 pub mod incoming;
 pub mod last;
 pub mod lost;

@@ -93,10 +93,17 @@ impl Router {
             false => BTreeSet::new(),
         };
         for to in directed {
-            if to.resource().is_some() || !told.contains(&to.bare()) {
+            if !(told.contains(&to.bare()) && self.heard_broadcast(&to)) {
                 self.carry(Stanza { to: Some(to), ..stanza.clone() }, Way::default());
             }
         }
+    }
+
+    /// Whether a presence to the account of `to` has reached it as well:
+    /// everybody hears an end once. Another server tells all its own.
+    fn heard_broadcast(&self, to: &Jid) -> bool {
+        let is_available = || to.to_full().is_some_and(|full| self.is_taken(&full, 0));
+        to.resource().is_none() || !self.rooms.serves(to.domain()) || is_available()
     }
 
     /// Sends one presence to the sessions of many accounts, and to other

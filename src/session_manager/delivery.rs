@@ -44,10 +44,20 @@ pub fn plan(kind: Kind, resource: Option<&str>, candidates: &[Candidate<'_>]) ->
     let Some(resource) = resource else {
         return to_bare(kind, candidates);
     };
+    if is_for_account(kind) && candidates.iter().any(|candidate| candidate.resource == resource) {
+        return Plan::Account;
+    }
     match candidates.iter().position(|candidate| candidate.resource == resource) {
         Some(place) => Plan::To(smallvec![place]),
         None => to_nobody(kind, candidates),
     }
+}
+
+/// Probes and requests of subscriptions are the server's to answer, also where
+/// they name a session: it would tell a stranger that it is there (RFC 6121
+/// §8.5.3.1).
+fn is_for_account(kind: Kind) -> bool {
+    kind == Kind::Presence(PresenceType::Probe) || kind.is_subscription()
 }
 
 /// RFC 6121 §8.5.2.
@@ -202,5 +212,9 @@ mod tests {
         check(presence(PresenceType::Subscribe), "j@im/x", "a:0", "account");
         check(presence(PresenceType::Unsubscribed), "j@im/x", "a:0", "-");
         check(presence(PresenceType::Probe), "j@im", "a:0", "account");
+        check(presence(PresenceType::Probe), "j@im/a", "a:0", "account");
+        check(presence(PresenceType::Probe), "j@im/x", "a:0", "-");
+        check(presence(PresenceType::Subscribe), "j@im/a", "a:0", "account");
+        check(presence(PresenceType::Subscribed), "j@im/a", "a:0", "account");
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod disco;
 pub mod last;
+pub mod offline;
 pub mod ping;
 pub mod time;
 pub mod version;
@@ -16,6 +17,7 @@ pub fn all() -> Vec<Box<dyn Extension>> {
         Box::new(version::Version),
         Box::new(time::Time),
         Box::new(last::Last),
+        Box::new(offline::Offline),
     ]
 }
 
