@@ -3,9 +3,10 @@
 
 mod support;
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use support::{DOMAIN, JABIRU, Nodes};
+use support::{DOMAIN, JABIRU, Nodes, run, wait_for};
 
 #[test]
 fn many_changes_of_one_row_on_all_nodes_end_in_the_same() {
@@ -51,4 +52,140 @@ fn many_changes_of_one_row_on_all_nodes_end_in_the_same() {
         nodes.iter().map(|node| node["durable_rows"].as_u64()).collect::<Vec<_>>()
     };
     assert_eq!(rows(&nodes.list[0]), vec![Some(4); 3], "tombstones are rows");
+}
+
+/// A disk of its own, that can be full.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path, size: &str) -> Self {
+        std::fs::create_dir_all(at).expect("writable");
+        let size = format!("size={size},mode=700");
+        let mut mount = Command::new("mount");
+        let mount = mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at);
+        assert!(mount.status().expect("mount").success(), "this test needs to be root");
+        Self(at.to_owned())
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.0.join("ballast")
+    }
+
+    /// Fills it to the last byte.
+    fn fill(&self) {
+        use std::io::Write;
+        let mut ballast = std::fs::File::create(self.ballast()).expect("writable");
+        while ballast.write_all(&[0; 4096]).is_ok() {}
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // lazily: a node of a test that failed may still have files there
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_changes_loses_nothing_and_recovers() {
+    let mut nodes = Nodes::prepare(2, "");
+    let disk = SmallDisk::mount(&nodes.list[0].folder.join("data"), "8m");
+    nodes.list.iter_mut().for_each(support::Node::start);
+    nodes.wait_until_all_agree();
+    let mut kept = Vec::new();
+    let mut add = |node: &support::Node, user: usize| {
+        let jid = format!("u{user:03}@{DOMAIN}");
+        let socket = format!("--socket={}", node.socket());
+        let added = run(&["user", &socket, "add", &jid], "secret");
+        if added.status.success() {
+            kept.push(jid);
+        }
+        (added.status.success(), String::from_utf8_lossy(&added.stderr).into_owned())
+    };
+    for user in 0..10 {
+        assert!(add(&nodes.list[0], user).0);
+    }
+    disk.fill();
+    let refused = (10..800).map(|user| add(&nodes.list[0], user)).find(|(added, _)| !added);
+    let (_, said) = refused.expect("there was no room for 800 accounts");
+    assert!(said.contains("store"), "{said}");
+    wait_for("it is not ready", || nodes.list[0].http("/ready").starts_with("HTTP/1.1 503"));
+    assert!(nodes.list[1].http("/ready").starts_with("HTTP/1.1 200"));
+    wait_for("the other node says so", || {
+        nodes.list[1].verdict().is_some_and(|verdict| verdict.contains("n0 cannot keep changes"))
+    });
+    std::fs::remove_file(disk.ballast()).expect("ours");
+    wait_for("it is ready again", || nodes.list[0].http("/ready").starts_with("HTTP/1.1 200"));
+    assert!(add(&nodes.list[0], 999).0);
+    // what n1 kept alone meanwhile is fetched without waiting for a minute
+    nodes.wait_until_all_agree();
+    for node in &nodes.list {
+        let accounts = node.accounts();
+        let lost: Vec<&String> = kept.iter().filter(|jid| !accounts.contains(jid)).collect();
+        assert!(lost.is_empty(), "{} has lost {lost:?}", node.name);
+    }
+    let log = nodes.list[0].log();
+    assert!(log.contains("the store fails") && log.contains("the store works again"), "{log}");
+}
+
+#[test]
+fn a_backup_brings_back_what_is_missing_and_older_values_if_wanted() {
+    let mut nodes = Nodes::start(2);
+    for user in ["removed", "changed", "kept"] {
+        nodes.account(user, "first");
+    }
+    let file = nodes.folder.path().join("backup");
+    let path = file.to_str().expect("text").to_owned();
+    assert_eq!(nodes.list[0].jabiru(&["backup", &path], ""), "3 rows backed up\n");
+    let mode = std::fs::metadata(&file).expect("a file").permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
+    let jid = |user: &str| format!("{user}@{DOMAIN}");
+    nodes.list[1].jabiru(&["user", "remove", &jid("removed")], "");
+    nodes.list[1].jabiru(&["user", "password", &jid("changed")], "second");
+    nodes.account("new", "first");
+
+    // what is damaged or foreign changes nothing
+    let whole = std::fs::read(&file).expect("readable");
+    let other = nodes.folder.path().join("other");
+    let restore = |node: &support::Node, words: &[&str]| {
+        let socket = format!("--socket={}", node.socket());
+        let output = run(&[&["restore", &socket], words].concat(), "");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    };
+    for (bytes, word) in [
+        (&whole[..whole.len() - 9], "damaged or not complete"),
+        (&b"a,b,c\n"[..], "no backup"),
+        (&b"jabiru backup 7\nxxxx"[..], "another version"),
+    ] {
+        std::fs::write(&other, bytes).expect("writable");
+        let (is_done, said) = restore(&nodes.list[0], &[other.to_str().expect("text")]);
+        assert!(!is_done && said.contains(word) && said.contains("nothing was changed"), "{said}");
+    }
+    let (is_done, said) = restore(&nodes.list[0], &["/nowhere/backup"]);
+    assert!(!is_done && said.contains("/nowhere/backup: No such file"), "{said}");
+    assert_eq!(nodes.list[0].accounts(), [jid("changed"), jid("kept"), jid("new")]);
+
+    let done = (true, "1 row restored, 2 rows left as they are\n".to_owned());
+    assert_eq!(restore(&nodes.list[1], &[&path]), done);
+    let all = [jid("changed"), jid("kept"), jid("new"), jid("removed")];
+    nodes.list.iter().for_each(|node| assert_eq!(node.accounts(), all));
+    // only the older value is another
+    assert_eq!(restore(&nodes.list[0], &[&path, "--overwrite"]), done);
+    assert_eq!(
+        restore(&nodes.list[0], &[&path, "--overwrite"]).1,
+        "0 rows restored, 3 rows left as they are\n"
+    );
+    nodes.wait_until_all_agree();
+
+    // a cluster that has lost everything
+    for node in &mut nodes.list {
+        node.stop();
+        std::fs::remove_dir_all(node.folder.join("data")).expect("ours");
+    }
+    nodes.list.iter_mut().for_each(support::Node::start);
+    nodes.wait_until_all_agree();
+    assert_eq!(restore(&nodes.list[0], &[&path]).1, "3 rows restored, 0 rows left as they are\n");
+    let all = [jid("changed"), jid("kept"), jid("removed")];
+    nodes.list.iter().for_each(|node| assert_eq!(node.accounts(), all));
 }

@@ -180,16 +180,6 @@ fn a_certificate_that_changes_is_shown_at_once() {
     assert!(nodes.list[0].status().is_some());
 }
 
-/// What is answered by HTTP.
-fn http(node: &support::Node, path: &str) -> String {
-    let address = ("127.0.0.1", node.ports.http);
-    let mut tcp = std::net::TcpStream::connect(address).expect("it listens");
-    write!(tcp, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
-    let mut answer = String::new();
-    tcp.read_to_string(&mut answer).expect("an answer");
-    answer
-}
-
 #[test]
 fn what_strangers_send_to_the_cluster_is_counted_and_nothing_else() {
     let nodes = Nodes::start(2);
@@ -208,7 +198,7 @@ fn what_strangers_send_to_the_cluster_is_counted_and_nothing_else() {
     let mut tcp = std::net::TcpStream::connect(("127.0.0.1", node.ports.mesh)).expect("it listens");
     tcp.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
     wait_for("they are counted", || {
-        let metrics = http(node, "/metrics");
+        let metrics = node.http("/metrics");
         metrics.contains("jabiru_cluster_gossip_refused_total{reason=\"foreign\"}")
             && metrics.contains("jabiru_cluster_gossip_refused_total{reason=\"forged\"}")
             && metrics.contains("jabiru_cluster_mesh_refused_total")
@@ -219,7 +209,7 @@ fn what_strangers_send_to_the_cluster_is_counted_and_nothing_else() {
 #[test]
 fn those_who_watch_are_told_by_http() {
     let nodes = Nodes::start(1);
-    let get = |path: &str| http(&nodes.list[0], path);
+    let get = |path: &str| nodes.list[0].http(path);
     assert!(get("/health").starts_with("HTTP/1.1 200"));
     assert!(get("/ready").ends_with("ready\n"));
     assert!(get("/metrics").contains("jabiru_cluster_nodes 1"), "{}", get("/metrics"));

@@ -52,6 +52,9 @@ async fn ready(State(shared): State<Shared>) -> (StatusCode, &'static str) {
     let cluster = &shared.admin.cluster;
     let state = cluster.members().get(cluster.me().id).map(|me| me.state);
     match state {
+        _ if shared.admin.durable.failing().is_some() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready: the store fails\n")
+        }
         Some(NodeState::Serving) => (StatusCode::OK, "ready\n"),
         _ => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
     }

@@ -47,8 +47,11 @@ pub struct NodeReport {
     pub durable_rows: u64,
     /// Equal on nodes that have the same.
     pub durable_digest: u64,
-    /// Acknowledgements of durable rows that came late.
-    pub durable_late: u64,
+    /// Acknowledgements of durable rows that came late or not at all since it
+    /// was started, of each node.
+    pub durable_late: Vec<(NodeId, u64)>,
+    /// Why its store fails.
+    pub durable_failing: Option<String>,
     /// Its time of day, in milliseconds since 1970.
     pub clock: u64,
 }
@@ -93,6 +96,9 @@ pub struct NodeLine {
     pub lag: Option<u64>,
     /// Milliseconds that its clock is ahead of ours.
     pub clock_off: Option<i64>,
+    /// Changes of durable rows that it acknowledged late or not at all, as all
+    /// nodes have counted since they were started. It was caught up later.
+    pub durable_late: u64,
 }
 
 impl NodeReport {
@@ -119,7 +125,8 @@ impl NodeReport {
             members: members.iter().map(|member| member.node.id).collect(),
             durable_rows: admin.durable.count(),
             durable_digest: admin.durable.digest(),
-            durable_late: admin.durable.late(),
+            durable_late: admin.durable.late_nodes().into_iter().collect(),
+            durable_failing: admin.durable.failing().map(|failing| failing.to_string()),
             clock: u64::try_from(clock.as_millis()).unwrap_or(u64::MAX),
         }
     }
@@ -162,7 +169,12 @@ impl Status {
     }
 
     fn of(own: &NodeReport, heard: &[Heard], admin: &Admin) -> Self {
-        let mut nodes = vec![own_line(own)];
+        let reports = || heard.iter().map(|heard| &heard.report).chain([own]);
+        let late = |id: NodeId| {
+            let counts = reports().flat_map(|report| &report.durable_late);
+            counts.filter(|(late, _)| *late == id).map(|(_, count)| count).sum()
+        };
+        let mut nodes = vec![NodeLine { durable_late: late(own.id), ..own_line(own) }];
         let mut silent = Vec::new();
         for peer in admin.cluster.peers() {
             let answer = heard.iter().find(|heard| heard.report.id == peer.node.id);
@@ -188,6 +200,7 @@ impl Status {
                 round_trip: answer.map(|heard| heard.took.as_secs_f64() * 1_000.0),
                 lag: answer.map(|heard| heard.report.rows_version.saturating_sub(peer.version)),
                 clock_off: answer.map(|heard| heard.clock_off),
+                durable_late: late(peer.node.id),
             });
         }
         nodes.sort_by(|one, other| one.node.cmp(&other.node));
@@ -228,6 +241,11 @@ fn faults(own: &NodeReport, heard: &[Heard], silent: &[String]) -> Vec<String> {
     for name in silent {
         faults.push(format!("{name} does not answer"));
     }
+    for report in heard.iter().map(|heard| &heard.report).chain([own]) {
+        if let Some(failing) = &report.durable_failing {
+            faults.push(format!("{} cannot keep changes: {failing}", report.name));
+        }
+    }
     for Heard { report, clock_off, .. } in heard {
         if report.members != own.members {
             faults.push(format!("{} sees other nodes than {}", report.name, own.name));
@@ -258,6 +276,7 @@ fn own_line(own: &NodeReport) -> NodeLine {
         round_trip: None,
         lag: Some(0),
         clock_off: Some(0),
+        durable_late: 0,
     }
 }
 

@@ -1,6 +1,8 @@
 //! What an operator can ask of a running node, and what it says: one JSON
 //! object a line, both ways.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::admin::report::Status;
@@ -49,6 +51,18 @@ pub enum Request {
     Kick {
         /// The address.
         address: String,
+    },
+    /// Write all durable rows into a file.
+    Backup {
+        /// Its absolute path; this node opens it.
+        file: PathBuf,
+    },
+    /// Bring back the rows of such a file.
+    Restore {
+        /// Its absolute path; this node opens it.
+        file: PathBuf,
+        /// Those that have another value now as well.
+        overwrite: bool,
     },
     /// End this node in good order.
     Stop,

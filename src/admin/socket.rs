@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use crate::admin::Admin;
 use crate::admin::report::Status;
 use crate::admin::requests::{LINE_BYTES_MAX, Request, Response, SessionLine};
+use crate::cluster::durable::backup::{BackedUp, Restored};
 use crate::cluster::durable::change::Made;
 use crate::xmpp::jid::{BareJid, Jid};
 
@@ -123,6 +124,24 @@ async fn carry_out(admin: &Arc<Admin>, request: Request) -> Response {
                 count => done(format!("{count} sessions of {jid} ended")),
             },
         },
+        Request::Backup { file } => match admin.durable.back_up(file).await {
+            Ok(BackedUp { rows, damaged: 0 }) => done(format!("{} backed up", rows_of(rows))),
+            Ok(BackedUp { rows, damaged }) => done(format!(
+                "{} backed up, without {} that this disk has damaged: try another node",
+                rows_of(rows),
+                rows_of(damaged)
+            )),
+            Err(error) => failed(error),
+        },
+        Request::Restore { file, overwrite } => {
+            match admin.durable.restore(file, overwrite).await {
+                Ok(Restored { restored, kept }) => {
+                    let (restored, kept) = (rows_of(restored), rows_of(kept));
+                    done(format!("{restored} restored, {kept} left as they are"))
+                }
+                Err(error) => failed(error),
+            }
+        }
         Request::Stop => {
             info!("the operator stops this node");
             admin.stop.notify_one();
@@ -170,6 +189,13 @@ fn made(result: Result<Made, impl std::fmt::Display>, jid: &BareJid, what: &str)
             done(format!("{jid} {what} ({}, {late} late: they are caught up)", on(nodes)))
         }
         Err(error) => failed(format!("{jid}: {error}")),
+    }
+}
+
+fn rows_of(count: u64) -> String {
+    match count {
+        1 => "1 row".into(),
+        count => format!("{count} rows"),
     }
 }
 

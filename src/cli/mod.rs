@@ -52,6 +52,12 @@ enum Command {
     User(node::UserArgs),
     /// End the sessions of an account, or of one full JID.
     Kick(node::KickArgs),
+    /// Write all accounts, rosters and other durable rows into a file, as they
+    /// are at one moment. The node runs on.
+    Backup(node::BackupArgs),
+    /// Bring back rows of a backup that are missing now, on all nodes. The
+    /// nodes run on.
+    Restore(node::RestoreArgs),
     /// Stop the node in good order.
     Stop(node::SocketArgs),
     /// Write completions for a shell.
@@ -105,6 +111,8 @@ pub fn run() -> ExitCode {
         Command::Sessions(args) => node::sessions(&args, load),
         Command::User(args) => node::user(&args, load),
         Command::Kick(args) => node::kick(&args, load),
+        Command::Backup(args) => node::backup(&args, load),
+        Command::Restore(args) => node::restore(&args, load),
         Command::Stop(args) => node::stop(&args, load),
         Command::Completions { shell } => {
             let mut command = Cli::command();

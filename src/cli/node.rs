@@ -14,6 +14,9 @@ use crate::config::Config;
 /// How long a node may take: changes wait for others.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
 
+/// How long a backup may take. A guess: a hundred million rows.
+const WORK_TIME_MAX: Duration = Duration::from_secs(6 * 3_600);
+
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
@@ -64,6 +67,30 @@ pub struct KickArgs {
     socket: SocketArgs,
     /// A bare JID for all its sessions, a full JID for one.
     address: String,
+}
+
+/// `jabiru backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    #[command(flatten)]
+    socket: SocketArgs,
+    /// The node opens this file, so its user must be allowed to; nobody else
+    /// may read it then. A former file of that name is replaced when the new
+    /// one is complete.
+    file: PathBuf,
+}
+
+/// `jabiru restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    socket: SocketArgs,
+    /// The node opens this file, so its user must be allowed to.
+    file: PathBuf,
+    /// Bring back also what has another value now: whatever was changed since
+    /// the backup is lost.
+    #[arg(long)]
+    overwrite: bool,
 }
 
 /// `jabiru user`.
@@ -174,6 +201,20 @@ pub fn kick(args: &KickArgs, load: impl Fn() -> Result<Config, Exit>) -> Exit {
     ask(&args.socket, &load, &request).map_or_else(|exit| exit, say)
 }
 
+/// Writes a backup.
+pub fn backup(args: &BackupArgs, load: impl Fn() -> Result<Config, Exit>) -> Exit {
+    let Ok(file) = std::path::absolute(&args.file) else { return Exit::Usage };
+    ask_for(&args.socket, &load, &Request::Backup { file }, WORK_TIME_MAX)
+        .map_or_else(|exit| exit, say)
+}
+
+/// Restores a backup.
+pub fn restore(args: &RestoreArgs, load: impl Fn() -> Result<Config, Exit>) -> Exit {
+    let Ok(file) = std::path::absolute(&args.file) else { return Exit::Usage };
+    let request = Request::Restore { file, overwrite: args.overwrite };
+    ask_for(&args.socket, &load, &request, WORK_TIME_MAX).map_or_else(|exit| exit, say)
+}
+
 /// Stops the node.
 pub fn stop(args: &SocketArgs, load: impl Fn() -> Result<Config, Exit>) -> Exit {
     ask(args, &load, &Request::Stop).map_or_else(|exit| exit, say)
@@ -222,13 +263,23 @@ fn say(response: Response) -> Exit {
 
 /// Says one command to the node, and hears its answer.
 fn ask(socket: &SocketArgs, load: Load<'_>, request: &Request) -> Result<Response, Exit> {
+    ask_for(socket, load, request, ANSWER_TIME_MAX)
+}
+
+/// The same, and how long its answer may take.
+fn ask_for(
+    socket: &SocketArgs,
+    load: Load<'_>,
+    request: &Request,
+    patience: Duration,
+) -> Result<Response, Exit> {
     let path = match &socket.socket {
         Some(path) => path.clone(),
         None => load()?.admin.socket,
     };
     let said = || -> io::Result<Response> {
         let mut stream = UnixStream::connect(&path)?;
-        stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
+        stream.set_read_timeout(Some(patience))?;
         stream.set_write_timeout(Some(ANSWER_TIME_MAX))?;
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');

@@ -22,6 +22,12 @@ pub fn status(status: &Status) -> String {
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(status.nodes.iter().map(|node| line(node, &status.from)));
+    // changes acknowledged late: not worth a column while there are none
+    if status.nodes.iter().any(|node| node.durable_late > 0) {
+        let late = status.nodes.iter().map(|node| node.durable_late.to_string());
+        let cells = std::iter::once("LATE".to_owned()).chain(late);
+        rows.iter_mut().zip(cells).for_each(|(row, cell)| row.push(cell));
+    }
     format!("{}\n{}", columns(&rows), status.verdict)
 }
 

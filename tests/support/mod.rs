@@ -6,7 +6,8 @@ pub mod client;
 pub mod raw;
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -78,7 +79,6 @@ fn free_port() -> u16 {
 
 /// Runs a command of ours.
 pub fn run(args: &[&str], input: &str) -> Output {
-    use std::io::Write;
     let mut child = Command::new(JABIRU)
         .args(args)
         .stdin(Stdio::piped())
@@ -305,6 +305,20 @@ impl Node {
 
     pub fn verdict(&self) -> Option<String> {
         Some(self.status()?.get("verdict")?.as_str()?.to_owned())
+    }
+
+    /// What it answers by HTTP.
+    pub fn http(&self, path: &str) -> String {
+        let mut tcp = TcpStream::connect(("127.0.0.1", self.ports.http)).expect("it listens");
+        write!(tcp, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
+    /// Its accounts.
+    pub fn accounts(&self) -> Vec<String> {
+        self.jabiru(&["user", "list"], "").lines().map(str::to_owned).collect()
     }
 
     /// How many sessions it sees, on all nodes.

@@ -62,6 +62,11 @@ enum Step {
 }
 
 impl Compares {
+    /// Something was missed.
+    pub(super) fn soon(&mut self, at: At) {
+        self.due.values_mut().for_each(|due| *due = (*due).min(at.steady + PAUSE));
+    }
+
     /// Other nodes are visible now.
     pub(super) fn members(&mut self, members: &Members, at: At) {
         self.due.retain(|node, _| members.contains(*node));

@@ -270,9 +270,10 @@ impl Core {
                 (Some(Job::Merge { question, from }), Ok(Outcome::Taken(taken))) => {
                     self.merged(at, question, from, taken, out);
                 }
-                // whoever asked counts us as late, and we are caught up later
+                // whoever asked need not wait: we are late, and caught up later
                 (Some(Job::Merge { question, .. }), Err(error)) => {
-                    out.push(Output::Drop { number: question });
+                    out.push(Output::Reply { number: question, body: Bytes::new() });
+                    self.compares.soon(at);
                     out.push(Output::Say(Say::NotKept(error)));
                 }
                 (Some(Job::Learn(origins)), result) => {

@@ -30,6 +30,7 @@ pub mod news;
 mod pending;
 mod telling;
 
+pub mod backup;
 mod driver;
 mod writer;
 

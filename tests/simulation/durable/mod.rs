@@ -43,7 +43,7 @@ impl Story {
     /// Plays to the end and checks.
     pub fn play(mut self) {
         self.tell();
-        checks::after_calm(&mut self.world);
+        checks::after_calm(&mut self.world, !self.is_skewed);
     }
 
     /// What happened, as text.
