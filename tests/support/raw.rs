@@ -88,7 +88,13 @@ impl Raw {
     /// Everything until `end` comes, or the stream is closed.
     #[track_caller]
     pub fn hear(&mut self, end: &str) -> String {
-        let mut heard = Vec::new();
+        self.hear_on(String::new(), end)
+    }
+
+    /// As above, after what was heard before.
+    #[track_caller]
+    pub fn hear_on(&mut self, before: String, end: &str) -> String {
+        let mut heard = before.into_bytes();
         let mut buffer = [0; 4096];
         loop {
             let text = String::from_utf8_lossy(&heard).into_owned();
