@@ -226,3 +226,134 @@ fn a_client_that_nobody_looks_at_is_woken_by_words_only() {
     juliet.say("<sleeping xmlns='urn:xmpp:csi:0'/>");
     juliet.hear("<unsupported-stanza-type");
 }
+
+/// Romeo and Juliet see each other's presence; the nurse sees nobody's.
+fn befriend(romeo: &mut Client, juliet: &mut Client) {
+    for (one, other) in [("romeo", "juliet"), ("juliet", "romeo")] {
+        let (asks, answers) = match one {
+            "romeo" => (&mut *romeo, &mut *juliet),
+            _ => (&mut *juliet, &mut *romeo),
+        };
+        asks.say(&format!("<presence to='{other}@localhost' type='subscribe'/>"));
+        answers.hear("type='subscribe'");
+        answers.say(&format!("<presence to='{one}@localhost' type='subscribed'/>"));
+        asks.hear(&format!("from='{other}@localhost/"));
+    }
+}
+
+#[test]
+fn everybody_reads_what_a_person_says_of_itself() {
+    let nodes = Nodes::start_with(3, "[xep]\nvcard_bytes_max = \"2KiB\"");
+    for user in ["romeo", "nurse", "juliet"] {
+        nodes.account(user, "secret");
+    }
+    let mut romeo = online(&nodes.list[0], "romeo", "garden");
+    let mut nurse = online(&nodes.list[1], "nurse", "kitchen");
+    let mut juliet = online(&nodes.list[2], "juliet", "balcony");
+    let ask = "<vCard xmlns='vcard-temp'/>";
+    juliet.fail("get", "", ask, "item-not-found");
+    nurse.fail("get", "juliet@localhost", ask, "service-unavailable");
+    nurse.fail("get", "nobody@localhost", ask, "service-unavailable");
+    let vcard =
+        "<vCard xmlns='vcard-temp' xmlns:p='u'><FN p:x='1'>Juliet &amp; <![CDATA[<]]></FN></vCard>";
+    romeo.fail("set", "juliet@localhost", vcard, "forbidden");
+    juliet.fail("set", "", "<card xmlns='vcard-temp'/>", "bad-request");
+    let large = format!("<vCard xmlns='vcard-temp'><FN>{}</FN></vCard>", "x".repeat(2_048));
+    juliet.fail("set", "", &large, "not-acceptable");
+    // it would mean nothing without the request's own tag
+    juliet.say(
+        "<iq type='set' id='outside' xmlns:p='u'><vCard xmlns='vcard-temp'><FN p:x='1'/></vCard></iq>",
+    );
+    assert!(juliet.answer("outside").contains("<bad-request"));
+    juliet.succeed("set", "", vcard);
+    for client in [&mut juliet, &mut nurse, &mut romeo] {
+        let heard = client.succeed("get", "juliet@localhost", ask);
+        assert!(heard.contains(vcard), "{heard}");
+    }
+    juliet.succeed("set", "", ask);
+    juliet.fail("get", "", ask, "item-not-found");
+    let heard = romeo.succeed("get", "localhost", ask);
+    assert!(heard.contains("<FN>Jabiru</FN>"), "{heard}");
+}
+
+#[test]
+fn clients_keep_private_xml() {
+    let nodes =
+        Nodes::start_with(2, "[xep]\nprivate_bytes_max = \"1KiB\"\nprivate_elements_max = 3");
+    nodes.account("romeo", "secret");
+    nodes.account("juliet", "secret");
+    let mut garden = online(&nodes.list[0], "romeo", "garden");
+    let mut phone = online(&nodes.list[1], "romeo", "phone");
+    let mut juliet = online(&nodes.list[1], "juliet", "balcony");
+    let query = |inside: &str| format!("<query xmlns='jabber:iq:private'>{inside}</query>");
+    let bookmarks =
+        "<storage xmlns='storage:bookmarks'><conference jid='a@b' xmlns:p='u' p:x=''/></storage>";
+    let notes = "<p:notes xmlns:p='notes'><p:note>&lt;</p:note></p:notes>";
+    juliet.fail("set", "romeo@localhost", &query(bookmarks), "forbidden");
+    juliet.fail(
+        "get",
+        "romeo@localhost",
+        &query("<storage xmlns='storage:bookmarks'/>"),
+        "forbidden",
+    );
+    garden.fail("set", "", &query(""), "not-acceptable");
+    garden.fail("set", "", &query("<storage/>"), "not-acceptable");
+    garden.fail("set", "", &query(&format!("{bookmarks}<notes/>")), "not-acceptable");
+    garden.fail("set", "", &query(&format!("{bookmarks}{bookmarks}")), "bad-request");
+    garden.fail("set", "", "<all xmlns='jabber:iq:private'/>", "bad-request");
+    garden.fail("get", "", &query(""), "bad-request");
+    garden.fail("get", "", &query("<a xmlns='u'/><b xmlns='u'/>"), "bad-request");
+    let nothing = "<storage xmlns='storage:bookmarks'/>";
+    let heard = phone.succeed("get", "", &query(nothing));
+    assert!(heard.contains(&query(nothing)), "{heard}");
+    garden.succeed("set", "", &query(&format!("{bookmarks}{notes}")));
+    for client in [&mut garden, &mut phone] {
+        let heard = client.succeed("get", "", &query(nothing));
+        assert!(heard.contains(&query(bookmarks)), "{heard}");
+        let heard = client.succeed("get", "", &query("<notes xmlns='notes'/>"));
+        assert!(heard.contains(&query(notes)), "{heard}");
+    }
+    let more = |name: &str, bytes: usize| {
+        query(&format!("<{name} xmlns='more'>{}</{name}>", "x".repeat(bytes)))
+    };
+    phone.fail("set", "", &more("a", 1_024), "resource-constraint");
+    phone.succeed("set", "", &more("a", 1));
+    phone.fail("set", "", &more("b", 1), "resource-constraint");
+    phone.succeed("set", "", &more("a", 2));
+    phone.succeed("set", "", &query(nothing));
+    phone.succeed("set", "", &more("b", 1));
+    let heard = garden.succeed("get", "", &query(nothing));
+    assert!(heard.contains(&query(nothing)), "{heard}");
+}
+
+#[test]
+fn friends_learn_since_when_somebody_is_away() {
+    let nodes = Nodes::start(3);
+    for user in ["romeo", "nurse", "juliet", "tybalt"] {
+        nodes.account(user, "secret");
+    }
+    let mut romeo = online(&nodes.list[0], "romeo", "garden");
+    let mut juliet = online(&nodes.list[1], "juliet", "balcony");
+    let mut nurse = online(&nodes.list[2], "nurse", "kitchen");
+    befriend(&mut romeo, &mut juliet);
+    let ask = "<query xmlns='jabber:iq:last'/>";
+    let heard = romeo.succeed("get", "juliet@localhost", ask);
+    assert!(heard.contains("<query xmlns='jabber:iq:last' seconds='0'/>"), "{heard}");
+    nurse.fail("get", "juliet@localhost", ask, "forbidden");
+    romeo.fail("set", "juliet@localhost", ask, "bad-request");
+    juliet.say("<presence type='unavailable'><status>Farewell!</status></presence>");
+    let mut heard = String::new();
+    wait_for("it is known on all nodes", || {
+        heard = romeo.ask("get", "juliet@localhost", ask);
+        heard.contains("Farewell!")
+    });
+    assert!(heard.contains(" type='result'"), "{heard}");
+    let seconds = heard.split("seconds='").nth(1).and_then(|rest| rest.split('\'').next());
+    let seconds: u64 = seconds.and_then(|text| text.parse().ok()).expect("seconds");
+    assert!(seconds < 60, "{heard}");
+    let heard = romeo.succeed("get", "localhost", ask);
+    assert!(heard.contains("seconds='"), "{heard}");
+    nurse.fail("get", "nobody@localhost", ask, "service-unavailable");
+    let mut tybalt = log_in(&nodes.list[0], "tybalt", "street");
+    tybalt.fail("get", "", ask, "item-not-found");
+}
