@@ -21,6 +21,7 @@ use crate::session_manager::offline::Offline;
 use crate::session_manager::session::Seat;
 use crate::session_manager::sessions::Sessions;
 use crate::storage::StoreError;
+use crate::xml::element::Element;
 use crate::xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use crate::xmpp::jid::{BareJid, Jid};
 use crate::xmpp::stanza::{ChildName, Stanza};
@@ -152,6 +153,13 @@ impl Rooms {
     pub fn serves(&self, domain: &str) -> bool {
         self.domains.contains(domain)
     }
+
+    /// Whether somebody may see the presence of an account.
+    pub fn may_see(&self, account: &BareJid, viewer: &Jid) -> bool {
+        let viewer = viewer.bare();
+        *account == viewer
+            || self.contacts.one(account, &viewer).is_ok_and(|contact| contact.sees_us())
+    }
 }
 
 /// One extension.
@@ -159,6 +167,11 @@ impl Rooms {
 pub trait Extension: fmt::Debug + Send + Sync {
     /// What it is.
     fn about(&self) -> About;
+
+    /// What disco#info of the host has besides, as a data form (XEP-0128).
+    fn form(&self) -> Option<Element> {
+        None
+    }
 
     /// Answers a request to the host or to an account, in one of the
     /// namespaces of [`About::requests`]. Requests of one account are answered

@@ -151,9 +151,8 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
         last: Arc::new(LastSeen::new(Arc::clone(&durable))),
     });
     let extensions: Vec<Box<dyn Extension>> =
-        im::all(&config.im).into_iter().chain(xep::all()).collect();
-    let features = extensions.iter().map(|extension| extension.about().stream_feature);
-    let features: String = features.collect();
+        im::all(&config.im).into_iter().chain(xep::all(&config.xep)).collect();
+    let features = xep::features(&extensions);
     let local = LocalRouter::new(extensions, Arc::clone(&rooms));
     let router = Router::new(rooms, local, config.im.clone());
     let admin = Arc::new(Admin {

@@ -40,6 +40,8 @@ pub struct Config {
     pub session_manager: crate::session_manager::config::Config,
     /// Rosters and subscriptions.
     pub im: crate::im::config::Config,
+    /// What extensions keep.
+    pub xep: crate::xep::config::Config,
     /// The other nodes.
     pub cluster: crate::cluster::config::Config,
     /// The operator's doors.
@@ -230,6 +232,12 @@ impl Config {
         bounds("im.roster_name_bytes_max", self.im.roster_name_bytes_max as u64, 16..=10_000);
         bounds("im.roster_groups_max", self.im.roster_groups_max as u64, 1..=1_000);
         bounds("im.requests_max", self.im.requests_max as u64, 1..=10_000);
+        let vcard = self.xep.vcard_bytes_max.bytes() as u64;
+        bounds("xep.vcard_bytes_max", vcard, 1_024..=largest);
+        let private = self.xep.private_bytes_max.bytes() as u64;
+        bounds("xep.private_bytes_max", private, 1_024..=64 << 20);
+        bounds("xep.private_elements_max", self.xep.private_elements_max as u64, 1..=10_000);
+        bounds("xep.blocked_max", self.xep.blocked_max as u64, 1..=100_000);
         if tracing_subscriber::EnvFilter::try_new(&self.log.level).is_err() {
             faults.push(("log.level", format!("{:?} is no level", self.log.level)));
         }

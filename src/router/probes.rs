@@ -45,7 +45,7 @@ impl Router {
     pub(super) fn probed(&self, stanza: &Stanza) {
         let (Some(viewer), Some(to)) = (&stanza.from, &stanza.to) else { return };
         let account = to.bare();
-        if !self.may_see(&account, viewer) {
+        if !self.rooms.may_see(&account, viewer) {
             let (from, to) = (account.into(), viewer.bare().into());
             let refusal = presence::bare(PresenceType::Unsubscribed, from, Some(to));
             return self.carry(refusal, Way::default());
@@ -84,7 +84,7 @@ impl Router {
     pub(super) fn tell_own(&self, viewer: &Jid, addresses: &[Jid]) {
         for address in addresses {
             let account = address.bare();
-            if !self.may_see(&account, viewer) {
+            if !self.rooms.may_see(&account, viewer) {
                 continue;
             }
             for session in self.rooms.sessions.here(&account) {
@@ -159,12 +159,5 @@ impl Router {
                 && entry.row.priority.is_some()
                 && (entry.owner != self.me() || entry.number != but)
         })
-    }
-
-    /// Whether somebody may see the presence of an account.
-    pub(super) fn may_see(&self, account: &BareJid, viewer: &Jid) -> bool {
-        let viewer = viewer.bare();
-        *account == viewer
-            || self.rooms.contacts.one(account, &viewer).is_ok_and(|contact| contact.sees_us())
     }
 }

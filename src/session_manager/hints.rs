@@ -25,7 +25,7 @@ pub fn fate(stanza: &Stanza) -> Fate {
         Kind::Message(MessageType::Groupchat) => return Fate::Bounce,
         _ => return Fate::Ignore,
     }
-    let Ok(children) = Element::parse_all(&stanza.payload, CLIENT) else { return Fate::Bounce };
+    let Ok(children) = stanza.elements() else { return Fate::Bounce };
     let hints = |name: &str| children.iter().any(|child| child.is(name, HINTS));
     let has_body = children.iter().any(|child| child.is("body", CLIENT));
     if hints("no-store") || hints("no-permanent-store") {
@@ -65,6 +65,14 @@ mod tests {
         check(Chat, "", Fate::Ignore);
         let typing = "<composing xmlns='http://jabber.org/protocol/chatstates'/><thread>t</thread>";
         check(Chat, typing, Fate::Ignore);
+    }
+
+    #[test]
+    fn a_prefix_of_the_stanzas_own_tag_is_known() {
+        let payload = Bytes::from_static(b"<r:received id='1'/>");
+        let stanza = Stanza::new(Kind::Message(MessageType::Chat), None, None, payload);
+        let extra = Bytes::from_static(b" xmlns:r='urn:xmpp:receipts'");
+        assert_eq!(fate(&Stanza { extra, ..stanza }), Fate::Store);
     }
 
     #[test]

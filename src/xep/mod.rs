@@ -1,24 +1,56 @@
 //! Extensions: one file each, one line in the list.
 
+pub mod carbons;
+pub mod config;
 pub mod disco;
+pub mod elsewhere;
 pub mod last;
 pub mod offline;
 pub mod ping;
+pub mod private;
 pub mod time;
+pub mod vcard;
 pub mod version;
 
 use crate::extension::Extension;
+use crate::xml::head::Raw;
+use crate::xml::pieces::pieces;
+use crate::xmpp::error::{StanzaCondition, StanzaError};
+use crate::xmpp::stanza::Stanza;
 
 /// All extensions, in the order in which they are asked.
-pub fn all() -> Vec<Box<dyn Extension>> {
-    vec![
+pub fn all(config: &config::Config) -> Vec<Box<dyn Extension>> {
+    let here: Vec<Box<dyn Extension>> = vec![
         Box::new(ping::Ping),
         Box::new(disco::Disco),
         Box::new(version::Version),
         Box::new(time::Time),
         Box::new(last::Last),
         Box::new(offline::Offline),
-    ]
+        Box::new(carbons::Carbons),
+        Box::new(vcard::Vcard { bytes_max: config.vcard_bytes_max.bytes() }),
+        Box::new(private::Private {
+            bytes_max: config.private_bytes_max.bytes(),
+            elements_max: config.private_elements_max,
+        }),
+    ];
+    here.into_iter().chain(elsewhere::all()).collect()
+}
+
+/// What the stream's features say of extensions, as XML.
+pub fn features(extensions: &[Box<dyn Extension>]) -> String {
+    extensions.iter().map(|extension| extension.about().stream_feature).collect()
+}
+
+/// The child of a request, as bytes that mean the same anywhere.
+///
+/// # Errors
+/// `bad-request` where they do not.
+fn child_of(request: &Stanza) -> Result<Raw, StanzaError> {
+    let outside = "a prefix must be declared where it is used";
+    let foreign = |_| StanzaError::from(StanzaCondition::BadRequest).with_text(outside);
+    let mut pieces = pieces(&request.payload).map_err(foreign)?;
+    pieces.pop().ok_or_else(|| StanzaCondition::BadRequest.into())
 }
 
 /// The payload of a result, of an element that knows how to write itself.

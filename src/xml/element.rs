@@ -85,7 +85,7 @@ impl Element {
                 _ => return Err(NotAnElement),
             }
         }
-        Ok(outside.into_children().collect())
+        Ok(outside.into_elements().collect())
     }
 
     /// The same element with an attribute more.
@@ -188,7 +188,8 @@ impl Element {
         Ok(element)
     }
 
-    fn into_children(self) -> impl Iterator<Item = Self> {
+    /// The elements right under it, and nothing else of it.
+    pub fn into_elements(self) -> impl Iterator<Item = Self> {
         self.children.into_iter().filter_map(|node| match node {
             Node::Element(element) => Some(element),
             Node::Text(_) => None,

@@ -15,4 +15,5 @@ pub mod head;
 pub mod header;
 pub mod limits;
 pub mod namespaces;
+pub mod pieces;
 pub mod tag;

@@ -48,5 +48,33 @@ pub const HINTS: &str = "urn:xmpp:hints";
 pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
 /// Client state (XEP-0352).
 pub const CLIENT_STATE: &str = "urn:xmpp:csi:0";
+/// Message carbons (XEP-0280).
+pub const CARBONS: &str = "urn:xmpp:carbons:2";
+/// Which messages are copied by the rules of XEP-0280 §6.1.
+pub const CARBONS_RULES: &str = "urn:xmpp:carbons:rules:0";
+/// Forwarded stanzas (XEP-0297).
+pub const FORWARD: &str = "urn:xmpp:forward:0";
+/// Receipts of messages (XEP-0184).
+pub const RECEIPTS: &str = "urn:xmpp:receipts";
+/// What was read up to where (XEP-0333).
+pub const CHAT_MARKERS: &str = "urn:xmpp:chat-markers:0";
+/// Invitations into rooms, directly (XEP-0249).
+pub const CONFERENCE: &str = "jabber:x:conference";
+/// What rooms say to people (XEP-0045).
+pub const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
+/// What people say of themselves (XEP-0054).
+pub const VCARD: &str = "vcard-temp";
+/// Private XML (XEP-0049).
+pub const PRIVATE: &str = "jabber:iq:private";
+/// Blocking (XEP-0191).
+pub const BLOCKING: &str = "urn:xmpp:blocking";
+/// Why something is not sent to who is blocked (XEP-0191 §3.4).
+pub const BLOCKING_ERRORS: &str = "urn:xmpp:blocking:errors";
+/// Entity capabilities (XEP-0115).
+pub const CAPS: &str = "http://jabber.org/protocol/caps";
+/// Data forms (XEP-0004).
+pub const DATA: &str = "jabber:x:data";
+/// Whom to write to about a server (XEP-0157).
+pub const SERVER_INFO: &str = "http://jabber.org/network/serverinfo";
 /// `xml:lang` and its kin.
 pub const XML: &str = "http://www.w3.org/XML/1998/namespace";

@@ -6,6 +6,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::xml::element::{Element, NotAnElement};
 use crate::xml::error::XmlError;
 use crate::xml::escape::escape_attribute;
 use crate::xml::framer::{Frame, Framer};
@@ -128,9 +129,7 @@ impl Stanza {
     /// # Errors
     /// [`XmlError::NotWellFormed`] for anything else.
     pub fn parse_bytes(bytes: Bytes) -> Result<Self, XmlError> {
-        // Our own heads may have grown over a client's limits by `from`.
-        let limits = Limits { stanza_bytes_max: usize::MAX, ..Limits::client() };
-        let mut framer = Framer::inside(limits);
+        let mut framer = Framer::inside(Limits::passed());
         let mut buffer = BytesMut::from(bytes);
         match framer.next(&mut buffer)? {
             Some(Frame::Element(raw)) if buffer.is_empty() => {
@@ -138,6 +137,19 @@ impl Stanza {
             }
             _ => Err(XmlError::NotWellFormed),
         }
+    }
+
+    /// The elements right under it.
+    ///
+    /// # Errors
+    /// [`NotAnElement`]: nothing that the gate has let through.
+    pub fn elements(&self) -> Result<Vec<Element>, NotAnElement> {
+        if self.extra.is_empty() {
+            return Element::parse_all(&self.payload, namespaces::CLIENT);
+        }
+        // a prefix may be declared in the stanza's own tag
+        let whole = [b"<x", &self.extra[..], b">", &self.payload, b"</x>"].concat();
+        Ok(Element::parse(&whole, namespaces::CLIENT)?.into_elements().collect())
     }
 
     /// The stanza as it is sent, in the default namespace of any stream.
@@ -291,6 +303,25 @@ mod tests {
             "<iq type='get' id='a&apos;&lt;' xmlns:q='u' q:x=\"it's\"><q:y/></iq>",
             "<iq id='a&apos;&lt;' type='get' xmlns:q='u' q:x=\"it's\"><q:y/></iq>",
         );
+    }
+
+    #[test]
+    fn elements_know_the_prefixes_of_the_stanzas_own_tag() {
+        let stanza = read("<message xmlns:q='u' q:x='1'><body/>t<q:y/></message>");
+        let elements = stanza.expect("a message").elements().expect("elements");
+        let names: Vec<_> = elements.iter().map(|one| (&*one.name, &*one.ns)).collect();
+        assert_eq!(names, [("body", namespaces::CLIENT), ("y", "u")]);
+    }
+
+    #[test]
+    fn what_a_wide_gate_let_in_reads_back() {
+        let deep = format!("<message>{}{}</message>", "<a>".repeat(500), "</a>".repeat(500));
+        let attributes: String = (0..500).map(|number| format!(" a{number}='1'")).collect();
+        for text in [deep, format!("<message><a{attributes}/></message>")] {
+            let bytes = Bytes::from(text);
+            let stanza = Stanza::parse_bytes(bytes.clone()).expect("it is one");
+            assert_eq!(stanza.write(), bytes);
+        }
     }
 
     #[test]

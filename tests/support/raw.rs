@@ -88,7 +88,13 @@ impl Raw {
     /// Everything until `end` comes, or the stream is closed.
     #[track_caller]
     pub fn hear(&mut self, end: &str) -> String {
-        let mut heard = Vec::new();
+        self.hear_on(String::new(), end)
+    }
+
+    /// As above, after what was heard before.
+    #[track_caller]
+    pub fn hear_on(&mut self, before: String, end: &str) -> String {
+        let mut heard = before.into_bytes();
         let mut buffer = [0; 4096];
         loop {
             let text = String::from_utf8_lossy(&heard).into_owned();
@@ -121,6 +127,8 @@ impl Raw {
             Raw::Plain(tcp) => tcp,
             Raw::Tls(tls) => tls.get_ref(),
         };
+        let tcp = tcp.try_clone().expect("a socket");
+        let before = tcp.read_timeout().expect("a timeout");
         tcp.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
         let mut heard = Vec::new();
         let mut buffer = [0; 4096];
@@ -131,9 +139,11 @@ impl Raw {
             };
             match read {
                 Ok(count) if count > 0 => heard.extend_from_slice(&buffer[..count]),
-                Ok(_) | Err(_) => return String::from_utf8_lossy(&heard).into_owned(),
+                Ok(_) | Err(_) => break,
             }
         }
+        tcp.set_read_timeout(before).expect("a timeout");
+        String::from_utf8_lossy(&heard).into_owned()
     }
 
     /// Everything until the server closes.
