@@ -40,6 +40,8 @@ pub struct Config {
     pub session_manager: crate::session_manager::config::Config,
     /// Rosters and subscriptions.
     pub im: crate::im::config::Config,
+    /// What people may do with accounts by themselves.
+    pub register: crate::xep::register::config::Config,
     /// The other nodes.
     pub cluster: crate::cluster::config::Config,
     /// The operator's doors.
@@ -230,6 +232,11 @@ impl Config {
         bounds("im.roster_name_bytes_max", self.im.roster_name_bytes_max as u64, 16..=10_000);
         bounds("im.roster_groups_max", self.im.roster_groups_max as u64, 1..=1_000);
         bounds("im.requests_max", self.im.requests_max as u64, 1..=10_000);
+        let shortest = self.register.password_characters_min as u64;
+        bounds("register.password_characters_min", shortest, 1..=256);
+        bounds("register.per_address_max", u64::from(self.register.per_address_max), 1..=1_000_000);
+        let interval = millis(self.register.per_address_interval);
+        bounds("register.per_address_interval", interval, 1_000..=30 * 86_400_000);
         if tracing_subscriber::EnvFilter::try_new(&self.log.level).is_err() {
             faults.push(("log.level", format!("{:?} is no level", self.log.level)));
         }

@@ -3,6 +3,7 @@
 pub mod disco;
 pub mod last;
 pub mod ping;
+pub mod register;
 pub mod time;
 pub mod version;
 
