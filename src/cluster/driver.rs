@@ -298,7 +298,9 @@ impl Driver {
             debug!(%address, %stranger, "cannot greet a node");
             match stranger {
                 Stranger::Io(_) | Stranger::Refused => Failed::Broken,
-                Stranger::Late | Stranger::Foreign | Stranger::Cookie => Failed::Unreachable,
+                Stranger::Late | Stranger::Foreign | Stranger::Normaliser | Stranger::Cookie => {
+                    Failed::Unreachable
+                }
             }
         })
     }
@@ -309,6 +311,7 @@ impl Driver {
             Stranger::Io(_) | Stranger::Refused => "connection",
             Stranger::Late => "late",
             Stranger::Foreign => "foreign",
+            Stranger::Normaliser => "normaliser",
             Stranger::Cookie => "cookie",
         };
         metrics::count(metrics::MESH_REFUSED, word);

@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::cluster::cookie::{Cookie, Purpose};
 use crate::cluster::node::{NAME_BYTES_MAX, Node, NodeId, NodeName};
+use crate::xmpp::jid::NORMALISER;
 
 /// What every proof begins with: a name and the version of the mesh.
 const MAGIC: [u8; 4] = [b'J', b'b', b'm', 1];
@@ -43,6 +44,7 @@ enum Role {
 /// What is needed to greet other nodes.
 pub(super) struct Greeter {
     me: Node,
+    normaliser: u16,
     key: Zeroizing<[u8; 32]>,
     server: TlsAcceptor,
     client: TlsConnector,
@@ -60,6 +62,11 @@ pub(super) enum Stranger {
     /// Not our protocol, or another version of it.
     #[error("it speaks another protocol, or another version of ours")]
     Foreign,
+    /// It would look for one user in another home than we.
+    #[error(
+        "its version normalises addresses in another way: two such nodes cannot serve together"
+    )]
+    Normaliser,
     /// Its proof is wrong.
     #[error("its cookie is another one")]
     Cookie,
@@ -90,6 +97,7 @@ impl Greeter {
             .with_no_client_auth();
         Ok(Self {
             me,
+            normaliser: NORMALISER,
             key: cookie.key(Purpose::Mesh),
             server: TlsAcceptor::from(Arc::new(server)),
             client: TlsConnector::from(Arc::new(client)),
@@ -134,10 +142,11 @@ impl Greeter {
         timeout(TIME_MAX, greet).await.unwrap_or(Err(Stranger::Late))
     }
 
-    /// Magic, id, length of the name, name, HMAC.
+    /// Magic, normaliser, id, length of the name, name, HMAC.
     fn proof(&self, role: Role, exporter: &[u8; 32]) -> Vec<u8> {
         let name = self.me.name.as_str();
         let mut proof = MAGIC.to_vec();
+        proof.extend_from_slice(&self.normaliser.to_be_bytes());
         proof.extend_from_slice(&self.me.id.generation.to_be_bytes());
         proof.extend_from_slice(&self.me.id.random.to_be_bytes());
         proof.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
@@ -153,9 +162,10 @@ impl Greeter {
         role: Role,
         exporter: &[u8; 32],
     ) -> Result<Node, Stranger> {
-        let mut head = [0; MAGIC.len() + 17];
+        let mut head = [0; MAGIC.len() + 19];
         stream.read_exact(&mut head).await?;
         let (magic, rest) = head.split_first_chunk::<4>().ok_or(Stranger::Foreign)?;
+        let (normaliser, rest) = rest.split_first_chunk::<2>().ok_or(Stranger::Foreign)?;
         let (generation, rest) = rest.split_first_chunk::<8>().ok_or(Stranger::Foreign)?;
         let (random, length) = rest.split_first_chunk::<8>().ok_or(Stranger::Foreign)?;
         let length = usize::from(length.first().copied().unwrap_or(0));
@@ -169,6 +179,9 @@ impl Greeter {
         let said = [&head[..], &name].concat();
         let is_right = self.mac(role, exporter, &said).verify_slice(&mac);
         is_right.map_err(|_| Stranger::Cookie)?;
+        if u16::from_be_bytes(*normaliser) != self.normaliser {
+            return Err(Stranger::Normaliser);
+        }
         let name = std::str::from_utf8(&name).ok().and_then(|name| NodeName::new(name).ok());
         let id = NodeId::new(u64::from_be_bytes(*generation), u64::from_be_bytes(*random));
         Ok(Node { id, name: name.ok_or(Stranger::Foreign)? })
@@ -266,6 +279,14 @@ mod tests {
         let both = meet(greeter("a", "0123456789abcdef"), greeter("b", "0123456789abcdef")).await;
         let [Ok(dialed), Ok(accepted)] = both else { panic!("{both:?}") };
         assert_eq!((&*dialed, &*accepted), ("b", "a"));
+    }
+
+    #[tokio::test]
+    async fn who_normalises_otherwise_is_refused_and_told_why_in_the_log() {
+        let mut newer = greeter("a", "0123456789abcdef");
+        newer.normaliser += 1;
+        let both = meet(newer, greeter("b", "0123456789abcdef")).await;
+        let [Err(Stranger::Refused), Err(Stranger::Normaliser)] = both else { panic!("{both:?}") };
     }
 
     #[tokio::test]

@@ -10,9 +10,9 @@ use crate::cluster::handle::Receipt;
 use crate::cluster::news::Reason;
 use crate::cluster::node::NodeId;
 use crate::net::outbox::Item;
+use crate::router::Router;
 use crate::router::act::Way;
 use crate::router::parcel::{Label, Target};
-use crate::router::{Router, requests};
 use crate::session_manager::session::Token;
 use crate::xmpp::stanza::Stanza;
 
@@ -29,7 +29,7 @@ impl Router {
         match label.target {
             Target::Seats(seats) => self.write(&seats, &stanza, &way),
             Target::Home => self.again(stanza, way),
-            Target::SenderHome => self.read(stanza, |stanza| self.subscribe(stanza, way)),
+            Target::SenderHome => self.read(stanza, |stanza| self.of_sender(stanza, way)),
             Target::Accounts(accounts) => {
                 self.read(stanza, |stanza| self.tell_accounts(&stanza, &accounts));
             }
@@ -40,9 +40,7 @@ impl Router {
             }),
             Target::Announce => self.announce(from),
             Target::Fetch(seat) => self.fetch_for(seat),
-            Target::End(account) => {
-                self.rooms.sessions.end(&account.bare(), None, &requests::account_gone());
-            }
+            Target::End(account) => self.end_here(&account.bare()),
         }
     }
 
@@ -70,7 +68,7 @@ impl Router {
         let way = Way { hops, is_repeated, ..Way::default() };
         match label.target {
             Target::Home => self.again(stanza, way),
-            Target::SenderHome => self.read(stanza, |stanza| self.subscribe(stanza, way)),
+            Target::SenderHome => self.read(stanza, |stanza| self.of_sender(stanza, way)),
             // the node and all its sessions are gone
             Target::Accounts(_) | Target::Announce | Target::Fetch(_) | Target::End(_) => {}
             // whoever asked hears that they are unavailable

@@ -1,13 +1,11 @@
 //! Requests that the server answers, and what accounts change of themselves:
 //! one after the other for each account, changes at its home.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tracing::{debug, warn};
 
-use crate::cluster::node::NodeId;
 use crate::extension::{Answer, Effect, Place};
 use crate::im::subscribing::{self, Attempt};
 use crate::router::Router;
@@ -30,9 +28,31 @@ impl Router {
         if !stanza.kind.is_request() {
             return;
         }
+        let from_ours = stanza.from.as_ref().is_some_and(|from| self.rooms.serves(from.domain()));
+        let changes = stanza.kind == Kind::Iq(IqType::Set) && self.local.is_of_sender(&stanza);
+        if from_ours && changes {
+            return self.of_sender(stanza, Way::default());
+        }
         let asker = stanza.from.as_ref().map(|from| from.as_str().to_owned());
         let key = asker.unwrap_or_default();
         self.in_turn(&key, stanza, Way::default(), |router, stanza| async move {
+            let answer = router.local.answer(&stanza, Place::Host).await;
+            router.say(&stanza, answer);
+        });
+    }
+
+    /// What changes the account of its sender, at the home of that account.
+    pub(super) fn of_sender(&self, stanza: Stanza, way: Way) {
+        if stanza.kind.is_subscription() {
+            return self.subscribe(stanza, way);
+        }
+        let Some(account) = stanza.from.as_ref().map(Jid::bare) else { return };
+        let home = self.rooms.cluster.members().home(account.as_str().as_bytes());
+        if home != self.me() && way.hops < HOPS_MAX {
+            let label = Label { target: Target::SenderHome, hops: way.hops + 1 };
+            return self.rooms.cluster.deliver(home, label.pack(&stanza.write()));
+        }
+        self.in_turn(account.as_str(), stanza, way, |router, stanza| async move {
             let answer = router.local.answer(&stanza, Place::Host).await;
             router.say(&stanza, answer);
         });
@@ -153,26 +173,29 @@ impl Router {
                 }
                 Effect::Show { account, viewer } => self.show(&account, &viewer),
                 Effect::End(account) => self.end_sessions(&account),
+                Effect::Remove(account) => self.remove_in_turn(account),
             }
         }
     }
 
-    /// Ends all sessions of an account that has gone, on all nodes.
+    /// Ends all sessions of an account that nobody may use any more, on all
+    /// nodes: one that has just been bound may not be in our table yet.
     fn end_sessions(&self, account: &BareJid) {
-        let entries = self.rooms.cluster.tables().sessions.find(account.as_str());
-        let owners: BTreeSet<NodeId> = entries.iter().map(|entry| entry.owner).collect();
-        for owner in owners {
-            if owner == self.me() {
-                self.rooms.sessions.end(account, None, &account_gone());
-                continue;
-            }
+        self.end_here(account);
+        for member in self.rooms.cluster.members().others() {
             let label = Label { target: Target::End(account.clone().into()), hops: 1 };
-            self.rooms.cluster.deliver(owner, label.pack(&Bytes::new()));
+            self.rooms.cluster.deliver(member.node.id, label.pack(&Bytes::new()));
         }
     }
-}
 
-/// What sessions of a removed account hear.
-pub(super) fn account_gone() -> StreamError {
-    StreamError::new(StreamCondition::NotAuthorized, "the account has gone")
+    /// Ends the sessions of an account on this node, and says why.
+    pub(super) fn end_here(&self, account: &BareJid) {
+        let is_banned = self.rooms.accounts.ban(account).is_ok_and(|ban| ban.is_some());
+        let reason = match is_banned {
+            true => "the account is disabled",
+            false => "the account has gone",
+        };
+        let error = StreamError::new(StreamCondition::NotAuthorized, reason);
+        self.rooms.sessions.end(account, None, &error);
+    }
 }
