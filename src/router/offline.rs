@@ -19,7 +19,9 @@ use crate::router::parcel::{Label, Target};
 use crate::router::{Router, seat};
 use crate::session_manager::handing::Page;
 use crate::session_manager::hints::{Fate, fate};
-use crate::session_manager::session::{Held, Seat, Session, SessionNumber, Token, Unwritten};
+use crate::session_manager::session::{
+    Held, Holding, Seat, Session, SessionNumber, Token, Unwritten,
+};
 use crate::xep::time::utc;
 use crate::xmpp::error::{StanzaCondition, StanzaError};
 use crate::xmpp::jid::{BareJid, Jid};
@@ -138,10 +140,20 @@ impl Router {
         let Some(router) = self.this.upgrade() else { return };
         let (account, number) = (session.jid.bare(), session.number);
         let turn = format!("fetch {}", session.jid);
-        let taken = self.turns.take(&turn, async move { router.fetch_all(&account, number).await });
+        let holding = self.hold_if_stored(session);
+        let taken = self.turns.take(&turn, async move {
+            router.fetch_all(&account, number).await;
+            drop(holding);
+        });
         if taken.is_err() {
             debug!(jid = %session.jid, "enough fetches wait: they find what this one would");
         }
+    }
+
+    /// Holds back what is said to a session, if something is stored for it.
+    pub(super) fn hold_if_stored(&self, session: &Session) -> Option<Holding> {
+        let has_stored = self.rooms.offline.has(&session.jid.bare()).unwrap_or(false);
+        has_stored.then(|| session.hold_messages())
     }
 
     async fn fetch_all(&self, account: &BareJid, number: SessionNumber) {
