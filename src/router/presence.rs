@@ -38,7 +38,7 @@ impl Router {
         let before = session.row().priority;
         let comes = priority >= 0 && before.is_none_or(|before| before < 0);
         // until what is stored is fetched, and before anybody can speak to it
-        let holding = comes.then(|| self.hold_if_stored(session));
+        let holding = comes.then(|| session.hold_messages());
         let is_first = {
             let mut said = session.said();
             let is_first = said.last.is_none();
