@@ -53,6 +53,10 @@ pub struct Outbox<T> {
 #[derive(Debug)]
 struct Queue<T> {
     items: VecDeque<Item<T>>,
+    /// What waits until nobody holds it back.
+    behind: VecDeque<Item<T>>,
+    holders: usize,
+    /// Of both.
     bytes: usize,
     end: End,
     reader: Option<Waker>,
@@ -68,7 +72,14 @@ enum End {
 impl<T> Outbox<T> {
     /// An empty outbox that holds at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
-        let queue = Queue { items: VecDeque::new(), bytes: 0, end: End::Open, reader: None };
+        let queue = Queue {
+            items: VecDeque::new(),
+            behind: VecDeque::new(),
+            holders: 0,
+            bytes: 0,
+            end: End::Open,
+            reader: None,
+        };
         Self { queue: Mutex::new(queue), bytes_max }
     }
 
@@ -77,8 +88,41 @@ impl<T> Outbox<T> {
     /// # Errors
     /// [`Refused`], with the piece in it. An empty outbox takes any piece.
     pub fn push(&self, bytes: Bytes, token: T) -> Result<(), Refused<T>> {
+        self.put(Item { bytes, token }, |queue| &mut queue.items)
+    }
+
+    /// As [`Self::push`], but while somebody holds back, the piece waits.
+    ///
+    /// # Errors
+    /// [`Refused`], with the piece in it.
+    pub fn push_behind(&self, bytes: Bytes, token: T) -> Result<(), Refused<T>> {
+        self.put(Item { bytes, token }, |queue| match queue.holders {
+            0 => &mut queue.items,
+            _ => &mut queue.behind,
+        })
+    }
+
+    /// From now on what is pushed behind waits. To be followed by
+    /// [`Self::let_go`], as often as this was called.
+    pub fn hold_back(&self) {
+        self.lock().holders += 1;
+    }
+
+    /// What was held back is next, if nobody else holds it.
+    pub fn let_go(&self) {
         let mut queue = self.lock();
-        let item = Item { bytes, token };
+        queue.holders = queue.holders.saturating_sub(1);
+        if queue.holders == 0 {
+            queue.catch_up();
+        }
+    }
+
+    fn put(
+        &self,
+        item: Item<T>,
+        place: impl FnOnce(&mut Queue<T>) -> &mut VecDeque<Item<T>>,
+    ) -> Result<(), Refused<T>> {
+        let mut queue = self.lock();
         if !matches!(queue.end, End::Open) {
             return Err(Refused::Closed(item));
         }
@@ -87,7 +131,7 @@ impl<T> Outbox<T> {
             return Err(Refused::Full(item));
         }
         queue.bytes = after;
-        queue.items.push_back(item);
+        place(&mut queue).push_back(item);
         queue.wake();
         Ok(())
     }
@@ -98,6 +142,7 @@ impl<T> Outbox<T> {
         let mut queue = self.lock();
         if matches!(queue.end, End::Open) {
             queue.end = End::Finishing(last);
+            queue.catch_up();
             queue.wake();
         }
     }
@@ -152,7 +197,8 @@ impl<T> Outbox<T> {
         }
         let count = queue.items.len().min(PIECES_PER_WRITE_MAX);
         hands.extend(queue.items.drain(..count));
-        queue.bytes = queue.items.iter().map(|item| item.bytes.len()).sum();
+        let waiting = queue.items.iter().chain(&queue.behind);
+        queue.bytes = waiting.map(|item| item.bytes.len()).sum();
         if queue.items.is_empty() && queue.items.capacity() > PIECES_PER_WRITE_MAX {
             queue.items = VecDeque::new();
         }
@@ -180,9 +226,18 @@ impl<T> Queue<T> {
         }
     }
 
+    fn catch_up(&mut self) {
+        if !self.behind.is_empty() {
+            self.items.append(&mut self.behind);
+            self.wake();
+        }
+    }
+
     fn empty(&mut self) -> Vec<Item<T>> {
         self.bytes = 0;
-        std::mem::take(&mut self.items).into()
+        let mut items = std::mem::take(&mut self.items);
+        items.append(&mut self.behind);
+        items.into()
     }
 }
 
@@ -254,5 +309,40 @@ mod tests {
         assert_eq!(take(&outbox), "last bye");
         outbox.close();
         assert_eq!(take(&outbox), "last ");
+    }
+
+    #[test]
+    fn what_is_held_back_waits_for_the_last_who_holds() {
+        let outbox = Outbox::new(100);
+        let push = |piece: &'static str| outbox.push(Bytes::from(piece), 0).expect("room");
+        let behind = |piece: &'static str| outbox.push_behind(Bytes::from(piece), 0).expect("room");
+        behind("a");
+        outbox.hold_back();
+        outbox.hold_back();
+        behind("c");
+        push("b");
+        assert_eq!((take(&outbox).as_str(), outbox.len()), ("a b", 1));
+        outbox.let_go();
+        behind("d");
+        assert_eq!(take(&outbox), "wait");
+        outbox.let_go();
+        behind("e");
+        assert_eq!(take(&outbox), "c d e");
+    }
+
+    #[test]
+    fn what_is_held_back_is_written_before_the_end_and_given_back_if_it_cannot_be() {
+        let outbox = Outbox::new(100);
+        outbox.hold_back();
+        outbox.push_behind(Bytes::from("a"), 0).expect("room");
+        outbox.finish(Bytes::from("end"));
+        assert_eq!(take(&outbox), "a");
+        assert_eq!(take(&outbox), "last end");
+        let outbox = Outbox::new(100);
+        outbox.hold_back();
+        outbox.push_behind(Bytes::from("a"), 7).expect("room");
+        let back = outbox.close();
+        assert_eq!(back.iter().map(|item| item.token).collect::<Vec<_>>(), [7]);
+        assert_eq!(outbox.len(), 0);
     }
 }

@@ -19,7 +19,10 @@ use crate::router::parcel::{Label, Target};
 use crate::router::{Router, seat};
 use crate::session_manager::handing::Page;
 use crate::session_manager::hints::{Fate, fate};
-use crate::session_manager::session::{Held, Seat, Session, SessionNumber, Token, Unwritten};
+use crate::session_manager::offline::Offline;
+use crate::session_manager::session::{
+    Held, Holding, Seat, Session, SessionNumber, Token, Unwritten,
+};
 use crate::xep::time::utc;
 use crate::xmpp::error::{StanzaCondition, StanzaError};
 use crate::xmpp::jid::{BareJid, Jid};
@@ -138,18 +141,23 @@ impl Router {
         let Some(router) = self.this.upgrade() else { return };
         let (account, number) = (session.jid.bare(), session.number);
         let turn = format!("fetch {}", session.jid);
-        let taken = self.turns.take(&turn, async move { router.fetch_all(&account, number).await });
+        let holding = session.hold_messages();
+        let job = async move { router.fetch_all(&account, number, holding).await };
+        let taken = self.turns.take(&turn, job);
         if taken.is_err() {
             debug!(jid = %session.jid, "enough fetches wait: they find what this one would");
         }
     }
 
-    async fn fetch_all(&self, account: &BareJid, number: SessionNumber) {
+    async fn fetch_all(&self, account: &BareJid, number: SessionNumber, holding: Holding) {
         let seat = Seat { owner: self.me(), number };
         let mut after = Vec::new();
         let mut tries = 0;
+        let mut holding = Some(holding);
         while self.wants_messages(number) {
             let Some(page) = self.rooms.offline.ask(account, seat, after.clone()).await else {
+                // who is there now must not wait for a home that is lost
+                holding = None;
                 tries += 1;
                 if tries == TRIES_MAX {
                     return warn!(%account, "a home does not hand out what is stored");
@@ -162,9 +170,10 @@ impl Router {
                 after.clone_from(last);
             }
             if !self.write_page(number, page).await || !has_more {
-                return;
+                break;
             }
         }
+        drop(holding);
     }
 
     /// Writes stored messages to a session as fast as its client reads;
@@ -209,7 +218,15 @@ impl Router {
                 entries.iter().any(|one| one.owner == seat.owner && one.number == seat.number)
             })
         };
-        self.rooms.offline.answer(question, sits)
+        let offline = Arc::clone(&self.rooms.offline);
+        let Some(account) = Offline::asked_of(&question) else {
+            return offline.answer(question, sits);
+        };
+        let answer = async move { drop(offline.answer(question, sits)) };
+        if self.turns.take(account.as_str(), answer).is_err() {
+            debug!(%account, "too much waits for an account: it is asked again");
+        }
+        None
     }
 
     fn wants_messages(&self, number: SessionNumber) -> bool {

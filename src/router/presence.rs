@@ -36,6 +36,9 @@ impl Router {
         let account = session.jid.bare();
         let contacts = self.contacts(&account);
         let before = session.row().priority;
+        let comes = priority >= 0 && before.is_none_or(|before| before < 0);
+        // until what is stored is fetched, and before anybody can speak to it
+        let holding = comes.then(|| session.hold_messages());
         let is_first = {
             let mut said = session.said();
             let is_first = said.last.is_none();
@@ -47,9 +50,10 @@ impl Router {
         if is_first {
             self.introduce(session, &account, &contacts);
         }
-        if priority >= 0 && before.is_none_or(|before| before < 0) {
+        if comes {
             self.fetch(session);
         }
+        drop(holding);
     }
 
     /// A session tells one somebody of itself (§4.6).

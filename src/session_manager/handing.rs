@@ -112,6 +112,14 @@ impl Offline {
         })
     }
 
+    /// Whose stored messages a question is about; it is answered in this
+    /// account's turn, behind what is being stored.
+    pub fn asked_of(question: &Question) -> Option<BareJid> {
+        let is_ours = question.topic == topic::HAND_OUT;
+        let ask = is_ours.then(|| postcard::from_bytes::<Ask>(&question.body).ok())?;
+        BareJid::parse(&ask?.account).ok()
+    }
+
     /// Answers another node's question, if it is about us. `sits` says whether
     /// a session is still there.
     pub fn answer(

@@ -103,6 +103,17 @@ pub enum Unwritten {
     Overflow(Vec<Item<Held>>),
 }
 
+/// While this lives, messages for a session wait behind stored ones.
+#[derive(Debug)]
+#[must_use]
+pub struct Holding(Arc<Outbox<Held>>);
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.0.let_go();
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -197,8 +208,20 @@ impl Session {
         Ok(())
     }
 
+    /// From now on messages wait, until all that was stored before them is
+    /// on its way: they must not overtake it (RFC 6120 §10.1).
+    pub fn hold_messages(&self) -> Holding {
+        self.outbox.hold_back();
+        Holding(Arc::clone(&self.outbox))
+    }
+
     fn push(&self, bytes: Bytes, held: Held) -> Result<(), Unwritten> {
-        match self.outbox.push(bytes, held) {
+        let is_stored = matches!(held.as_deref(), Some(Token::Stored(_)));
+        let pushed = match bytes.starts_with(b"<message") && !is_stored {
+            true => self.outbox.push_behind(bytes, held),
+            false => self.outbox.push(bytes, held),
+        };
+        match pushed {
             Ok(()) => Ok(()),
             Err(Refused::Closed(item)) => Err(Unwritten::Gone(item)),
             Err(Refused::Full(item)) => {
