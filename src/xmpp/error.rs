@@ -9,7 +9,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::xml::escape::escape_text;
-use crate::xmpp::namespaces::{STANZA_ERRORS, STREAM_ERRORS};
+use crate::xmpp::namespaces::{BLOCKING_ERRORS, STANZA_ERRORS, STREAM_ERRORS};
 
 /// Declares an enum of conditions with their words on the wire.
 macro_rules! conditions {
@@ -160,6 +160,15 @@ pub struct StanzaError {
     pub kind: ErrorType,
     /// In words, for whoever reads the protocol.
     pub text: Option<&'static str>,
+    /// What an extension says of it.
+    pub detail: Option<Detail>,
+}
+
+/// An application-specific condition (RFC 6120 §8.3.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Detail {
+    /// The sender has blocked the addressee (XEP-0191 §3.4).
+    Blocked,
 }
 
 /// The last thing said on a stream.
@@ -217,7 +226,7 @@ impl ErrorType {
 
 impl From<StanzaCondition> for StanzaError {
     fn from(condition: StanzaCondition) -> Self {
-        Self { condition, kind: condition.usual_type(), text: None }
+        Self { condition, kind: condition.usual_type(), text: None, detail: None }
     }
 }
 
@@ -232,6 +241,11 @@ impl StanzaError {
         Self { kind, ..self }
     }
 
+    /// The same error, with what an extension says of it.
+    pub fn with_detail(self, detail: Detail) -> Self {
+        Self { detail: Some(detail), ..self }
+    }
+
     /// The `<error/>` element, as it stands in a stanza.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"<error type='");
@@ -243,6 +257,12 @@ impl StanzaError {
         out.extend_from_slice(b"'/>");
         if let Some(text) = self.text {
             write_text(text, STANZA_ERRORS, out);
+        }
+        match self.detail {
+            Some(Detail::Blocked) => {
+                out.extend_from_slice(format!("<blocked xmlns='{BLOCKING_ERRORS}'/>").as_bytes());
+            }
+            None => {}
         }
         out.extend_from_slice(b"</error>");
     }
@@ -324,6 +344,18 @@ mod tests {
             String::from_utf8(out).expect("it is UTF-8"),
             "<error type='cancel'><conflict xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
              <text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas' xml:lang='en'>a &lt; b</text></error>"
+        );
+    }
+
+    #[test]
+    fn a_stanza_error_ends_with_what_an_extension_says() {
+        let mut out = Vec::new();
+        let error = StanzaError::from(StanzaCondition::NotAcceptable).with_detail(Detail::Blocked);
+        error.with_type(ErrorType::Cancel).write(&mut out);
+        assert_eq!(
+            String::from_utf8(out).expect("it is UTF-8"),
+            "<error type='cancel'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
+             <blocked xmlns='urn:xmpp:blocking:errors'/></error>"
         );
     }
 
