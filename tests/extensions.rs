@@ -251,7 +251,8 @@ fn everybody_reads_what_a_person_says_of_itself() {
     let mut nurse = online(&nodes.list[1], "nurse", "kitchen");
     let mut juliet = online(&nodes.list[2], "juliet", "balcony");
     let ask = "<vCard xmlns='vcard-temp'/>";
-    juliet.fail("get", "", ask, "item-not-found");
+    let none = juliet.succeed("get", "", ask);
+    assert!(none.contains(ask), "{none}");
     nurse.fail("get", "juliet@localhost", ask, "service-unavailable");
     nurse.fail("get", "nobody@localhost", ask, "service-unavailable");
     let vcard =
@@ -271,7 +272,8 @@ fn everybody_reads_what_a_person_says_of_itself() {
         assert!(heard.contains(vcard), "{heard}");
     }
     juliet.succeed("set", "", ask);
-    juliet.fail("get", "", ask, "item-not-found");
+    let none = juliet.succeed("get", "", ask);
+    assert!(none.contains(ask), "{none}");
     let heard = romeo.succeed("get", "localhost", ask);
     assert!(heard.contains("<FN>Jabiru</FN>"), "{heard}");
 }
@@ -356,4 +358,123 @@ fn friends_learn_since_when_somebody_is_away() {
     nurse.fail("get", "nobody@localhost", ask, "service-unavailable");
     let mut tybalt = log_in(&nodes.list[0], "tybalt", "street");
     tybalt.fail("get", "", ask, "item-not-found");
+}
+
+fn list(name: &str, addresses: &[&str]) -> String {
+    let items = addresses.iter().map(|address| format!("<item jid='{address}'/>"));
+    format!("<{name} xmlns='urn:xmpp:blocking'>{}</{name}>", items.collect::<String>())
+}
+
+#[test]
+fn who_is_blocked_hears_and_reaches_nobody_on_any_node() {
+    let nodes = Nodes::start_with(3, "[xep]\nblocked_max = 3");
+    for user in ["romeo", "nurse", "juliet"] {
+        nodes.account(user, "secret");
+    }
+    let mut romeo = online(&nodes.list[0], "romeo", "garden");
+    let mut juliet = online(&nodes.list[1], "juliet", "balcony");
+    befriend(&mut romeo, &mut juliet);
+    let mut phone = online(&nodes.list[2], "juliet", "phone");
+    romeo.hear("from='juliet@localhost/phone'");
+    romeo.hear("/>");
+    let get = "<blocklist xmlns='urn:xmpp:blocking'/>";
+    for client in [&mut juliet, &mut phone] {
+        let empty = client.succeed("get", "", get);
+        assert!(empty.contains(get), "{empty}");
+    }
+    juliet.fail("get", "romeo@localhost", get, "forbidden");
+    juliet.fail("set", "romeo@localhost", &list("block", &["a@b"]), "forbidden");
+    juliet.fail("set", "", &list("block", &[]), "bad-request");
+    juliet.fail("set", "", &list("dance", &["a@b"]), "bad-request");
+    juliet.fail("set", "", &list("block", &["@"]), "jid-malformed");
+    juliet.fail("set", "", &list("block", &["juliet@localhost"]), "not-allowed");
+    juliet.fail("set", "", &list("block", &["a", "b", "c", "d"]), "resource-constraint");
+
+    let block = list("block", &["romeo@localhost"]);
+    juliet.succeed("set", "", &block);
+    phone.hear(&block);
+    juliet.hear(&block);
+    romeo.hear("type='unavailable'/>");
+    romeo.hear("type='unavailable'/>");
+    let refused = |client: &mut Client, words: &str, condition: &str| {
+        client.say(words);
+        client.hear("id='refused' type='error'");
+        let error = client.hear("</error>");
+        assert!(error.contains(condition), "{words}: {error}");
+        error
+    };
+    let to = "to='romeo@localhost/garden' id='refused'";
+    for words in [
+        format!("<message {to} type='chat'><body>x</body></message>"),
+        format!("<iq {to} type='get'><ping xmlns='urn:xmpp:ping'/></iq>"),
+        format!("<presence {to}/>"),
+        format!("<presence {to} type='subscribe'/>"),
+    ] {
+        let error = refused(&mut phone, &words, "<not-acceptable");
+        assert!(error.contains("<blocked xmlns='urn:xmpp:blocking:errors'/>"), "{error}");
+    }
+    for to in ["juliet@localhost", "juliet@localhost/phone"] {
+        let message =
+            format!("<message to='{to}' id='refused' type='chat'><body>x</body></message>");
+        let error = refused(&mut romeo, &message, "<service-unavailable");
+        assert!(!error.contains("blocked"), "{error}");
+        let iq = format!("<iq to='{to}' id='refused' type='get'><vCard xmlns='vcard-temp'/></iq>");
+        refused(&mut romeo, &iq, "<service-unavailable");
+    }
+    // neither sees the other, even one who comes anew
+    juliet.say("<presence><show>dnd</show></presence>");
+    romeo.say("<presence><show>away</show></presence>");
+    romeo.say("<presence to='juliet@localhost/phone'><show>xa</show></presence>");
+    romeo.say("<presence to='juliet@localhost' type='probe'/>");
+    let mut lane = online(&nodes.list[2], "romeo", "lane");
+    lane.hear("from='romeo@localhost/garden'");
+    let mut nurse = online(&nodes.list[0], "nurse", "kitchen");
+    for (client, name) in [(&mut juliet, "balcony"), (&mut phone, "phone")] {
+        let heard = client.before(&mut nurse, &format!("juliet@localhost/{name}"));
+        assert!(!heard.contains("from='romeo@localhost"), "{heard}");
+    }
+    for (client, name) in [(&mut romeo, "garden"), (&mut lane, "lane")] {
+        let heard = client.before(&mut nurse, &format!("romeo@localhost/{name}"));
+        assert!(!heard.contains("<presence from='juliet@localhost"), "{heard}");
+    }
+    let kept = phone.succeed("get", "", get);
+    assert!(kept.contains(&list("blocklist", &["romeo@localhost"])), "{kept}");
+
+    let unblock = list("unblock", &["romeo@localhost"]);
+    phone.succeed("set", "", &unblock);
+    juliet.hear(&unblock);
+    lane.hear("from='juliet@localhost/balcony'");
+    lane.hear("<show>dnd</show>");
+    juliet.hear("from='romeo@localhost/garden'");
+    juliet.hear("<show>away</show>");
+    let heard = juliet.before(&mut romeo, "juliet@localhost/balcony");
+    assert!(!heard.contains("error"), "{heard}");
+}
+
+#[test]
+fn a_request_of_who_is_blocked_is_not_shown() {
+    let nodes = Nodes::start(2);
+    for user in ["tybalt", "paris", "juliet"] {
+        nodes.account(user, "secret");
+    }
+    let mut tybalt = online(&nodes.list[0], "tybalt", "street");
+    let mut paris = online(&nodes.list[1], "paris", "house");
+    let ask = "<presence to='juliet@localhost' type='subscribe'/>";
+    tybalt.say(ask);
+    tybalt.succeed("get", "", "<query xmlns='jabber:iq:roster'/>");
+    let mut juliet = online(&nodes.list[1], "juliet", "balcony");
+    juliet.hear("from='tybalt@localhost'");
+    juliet.succeed("set", "", &list("block", &["tybalt@localhost", "other.localhost"]));
+    juliet.say("<presence type='unavailable'/><presence/>");
+    juliet.hear("<presence from='juliet@localhost/balcony'");
+    paris.say(ask);
+    let heard = juliet.hear("from='paris@localhost'");
+    assert!(!heard.contains("tybalt"), "{heard}");
+    // of a whole service
+    juliet.say("<message to='other.localhost' id='whole'><body>x</body></message>");
+    juliet.hear("id='whole' type='error'");
+    assert!(juliet.hear("</error>").contains("<blocked"));
+    juliet.succeed("set", "", &list("unblock", &[]));
+    let empty = juliet.succeed("get", "", "<blocklist xmlns='urn:xmpp:blocking'/>");
+    assert!(empty.contains("<blocklist xmlns='urn:xmpp:blocking'/>"), "{empty}");
 }

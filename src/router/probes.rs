@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::cluster::node::NodeId;
+use crate::extension::Verdict;
 use crate::im::presence::{self, watched, watchers};
 use crate::router::Router;
 use crate::router::act::Way;
@@ -36,6 +37,10 @@ impl Router {
         }
         self.probe(viewer, probed);
         for request in contacts.iter().filter_map(|contact| contact.standing.request.clone()) {
+            let asks = Stanza::parse_bytes(request.clone());
+            if !asks.is_ok_and(|asks| self.local.arriving(&asks) == Verdict::Pass) {
+                continue;
+            }
             // one that goes now hears it when it is back
             let _ = self.rooms.sessions.write(session.number, request, None);
         }
@@ -95,8 +100,10 @@ impl Router {
                 // held while it is sent: what the session says next comes later
                 let said = session.said();
                 if let Some(last) = &said.last {
-                    let to = Some(viewer.clone());
-                    self.carry(Stanza { to, ..last.clone() }, Way::default());
+                    let copy = Stanza { to: Some(viewer.clone()), ..last.clone() };
+                    if self.local.sent(&copy) == Verdict::Pass {
+                        self.carry(copy, Way::default());
+                    }
                 }
             }
         }

@@ -1,11 +1,11 @@
 //! What a session of this node sends: which of the ways a stanza goes. Whose
 //! domain it is for is decided in `mod`.
 
-use crate::extension::{Side, Verdict};
+use crate::extension::{Effect, Side, Verdict};
 use crate::router::Router;
 use crate::router::act::Way;
-use crate::session_manager::session::Session;
-use crate::xmpp::error::StanzaCondition;
+use crate::session_manager::session::{Seat, Session};
+use crate::xmpp::error::{StanzaCondition, StanzaError};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::kind::{Kind, PresenceType};
 use crate::xmpp::stanza::Stanza;
@@ -16,7 +16,7 @@ impl Router {
         let Some(to) = &stanza.to else { return self.take_unaddressed(session, stanza) };
         match self.local.sent(&stanza) {
             Verdict::Pass => {}
-            Verdict::Reject(error) => return self.bounce(&stanza, error),
+            Verdict::Reject(error) => return self.refuse(session, &stanza, error),
             Verdict::Ignore => return,
         }
         match stanza.kind {
@@ -36,6 +36,14 @@ impl Router {
             }
             _ => self.route(stanza),
         }
+    }
+
+    /// Tells a session that its stanza goes nowhere. The answer is not routed:
+    /// it would come from whom the account may not want to hear.
+    fn refuse(&self, session: &Session, stanza: &Stanza, error: StanzaError) {
+        let Some(answer) = stanza.error(error) else { return };
+        let seat = Seat { owner: self.me(), number: session.number };
+        self.effects(vec![Effect::Write(vec![seat], answer)]);
     }
 
     /// Without an address it is about the account itself (RFC 6120 §10.3).

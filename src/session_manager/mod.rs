@@ -1,6 +1,7 @@
 //! A user's sessions wherever they are, and who gets a message.
 
 pub mod accounts;
+pub mod blocked;
 pub mod config;
 pub mod conflict;
 pub mod contacts;

@@ -1,5 +1,6 @@
 //! Extensions: one file each, one line in the list.
 
+pub mod blocking;
 pub mod carbons;
 pub mod config;
 pub mod disco;
@@ -14,6 +15,7 @@ pub mod vcard;
 pub mod version;
 
 use crate::extension::Extension;
+use crate::session_manager::blocked::Blocked;
 use crate::xml::head::Raw;
 use crate::xml::pieces::pieces;
 use crate::xmpp::error::{StanzaCondition, StanzaError};
@@ -28,6 +30,10 @@ pub fn all(config: &config::Config) -> Vec<Box<dyn Extension>> {
         Box::new(time::Time),
         Box::new(last::Last),
         Box::new(offline::Offline),
+        Box::new(blocking::Blocking {
+            blocked: Blocked::default(),
+            blocked_max: config.blocked_max,
+        }),
         Box::new(carbons::Carbons),
         Box::new(vcard::Vcard { bytes_max: config.vcard_bytes_max.bytes() }),
         Box::new(private::Private {

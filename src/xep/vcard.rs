@@ -64,8 +64,8 @@ impl Vcard {
     }
 }
 
-/// Where there is none, friends are told so; strangers do not learn who has an
-/// account (RFC 6121 §8.5.1).
+/// Where there is none it is empty (XEP-0054 §3.1); strangers do not learn by it
+/// who has an account (RFC 6121 §8.5.1).
 fn get(cx: &Cx<'_>, request: &Stanza) -> Answer {
     let (Some(from), Some(to)) = (&request.from, &request.to) else {
         return Err(StanzaCondition::BadRequest.into());
@@ -73,7 +73,7 @@ fn get(cx: &Cx<'_>, request: &Stanza) -> Answer {
     let account = to.bare();
     match cx.rooms.durable.get(Table::Vcard, &key(&account))? {
         Some(vcard) => Ok(vcard.into()),
-        None if cx.rooms.may_see(&account, from) => Err(StanzaCondition::ItemNotFound.into()),
+        None if cx.rooms.may_see(&account, from) => Ok(format!("<vCard xmlns='{VCARD}'/>").into()),
         None => Err(StanzaCondition::ServiceUnavailable.into()),
     }
 }

@@ -92,13 +92,17 @@ impl Jid {
         &self.text
     }
 
+    /// The address without its resource, as it is written.
+    pub fn bare_str(&self) -> &str {
+        self.text.get(..usize::from(self.bare)).unwrap_or_default()
+    }
+
     /// The address without its resource.
     pub fn bare(&self) -> BareJid {
         if self.resource().is_none() {
             return BareJid(self.clone());
         }
-        let text = self.text.get(..usize::from(self.bare)).unwrap_or_default();
-        BareJid(Self { text: Arc::from(text), local: self.local, bare: self.bare })
+        BareJid(Self { text: Arc::from(self.bare_str()), local: self.local, bare: self.bare })
     }
 
     /// The address with its resource, if it has one.

@@ -23,6 +23,7 @@ pub mod page;
 
 mod ahead;
 pub mod answers;
+mod changes;
 mod compare;
 pub mod core;
 mod keeping;
@@ -278,6 +279,12 @@ impl Durable {
     /// One number for all rows: equal on two nodes that have the same.
     pub fn digest(&self) -> u64 {
         self.sums.read().unwrap_or_else(PoisonError::into_inner).digest()
+    }
+
+    /// How often rows of a table were written since the start: what was read
+    /// from it is still so while this is the same.
+    pub fn changes(&self, table: Table) -> u64 {
+        self.writer.changes(table)
     }
 
     /// Acknowledgements that came late or not at all, since the start.

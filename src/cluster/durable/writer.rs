@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info};
 
+use crate::cluster::durable::Table;
+use crate::cluster::durable::changes::Changes;
 use crate::cluster::durable::intent::{Intent, Outcome};
 use crate::cluster::durable::layout::PROBE_KEY;
 use crate::cluster::durable::ledger::{Ledger, Plan};
@@ -42,6 +44,7 @@ pub(super) type Results = Vec<(u64, Result<Outcome, StoreError>)>;
 pub(super) struct Writer {
     jobs: SyncSender<(u64, Intent)>,
     failing: Arc<Mutex<Option<StoreError>>>,
+    changes: Arc<Changes>,
 }
 
 /// The thread's things.
@@ -52,6 +55,7 @@ pub(super) struct Desk {
     pub(super) sums: Arc<RwLock<Sums>>,
     jobs: Receiver<(u64, Intent)>,
     failing: Arc<Mutex<Option<StoreError>>>,
+    changes: Arc<Changes>,
     tried: Instant,
 }
 
@@ -65,8 +69,10 @@ impl Writer {
     ) -> (Self, Desk) {
         let (sender, jobs) = sync_channel(WAITING_MAX);
         let failing = Arc::<Mutex<Option<StoreError>>>::default();
-        let writer = Self { jobs: sender, failing: Arc::clone(&failing) };
-        (writer, Desk { store, me, ledger, sums, jobs, failing, tried: Instant::now() })
+        let changes = Arc::<Changes>::default();
+        let (told, tried) = (Arc::clone(&changes), Instant::now());
+        let writer = Self { jobs: sender, failing: Arc::clone(&failing), changes };
+        (writer, Desk { store, me, ledger, sums, jobs, failing, changes: told, tried })
     }
 
     /// Wants something.
@@ -74,6 +80,11 @@ impl Writer {
         let full =
             |_| StoreError { place: "queue".into(), reason: "too much waits to be written".into() };
         self.jobs.try_send((job, intent)).map_err(full)
+    }
+
+    /// How often rows of a table were written.
+    pub(super) fn changes(&self, table: Table) -> u64 {
+        self.changes.of(table)
     }
 
     /// Why the store fails; `None`: it works.
@@ -141,6 +152,7 @@ impl Desk {
         };
         if !plan.writes.is_empty() {
             self.store.write(&plan.writes)?;
+            self.changes.count(&plan.writes);
         }
         let mut sums = self.sums.write().unwrap_or_else(PoisonError::into_inner);
         self.ledger.done(&plan, &mut sums);
@@ -185,6 +197,7 @@ impl Desk {
     /// Nobody knows whether the last commit was made: all is read anew.
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.store.reopen()?;
+        self.changes.count_all();
         let (ledger, sums) = Ledger::read(self.me, &*self.store.snapshot()?)?;
         self.ledger = ledger;
         *self.sums.write().unwrap_or_else(PoisonError::into_inner) = sums;
