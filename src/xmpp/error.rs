@@ -160,6 +160,9 @@ pub struct StanzaError {
     pub kind: ErrorType,
     /// In words, for whoever reads the protocol.
     pub text: Option<&'static str>,
+    /// What an extension calls it: an element's name and its namespace (RFC
+    /// 6120 §8.3.4).
+    pub application: Option<(&'static str, &'static str)>,
 }
 
 /// The last thing said on a stream.
@@ -217,7 +220,7 @@ impl ErrorType {
 
 impl From<StanzaCondition> for StanzaError {
     fn from(condition: StanzaCondition) -> Self {
-        Self { condition, kind: condition.usual_type(), text: None }
+        Self { condition, kind: condition.usual_type(), text: None, application: None }
     }
 }
 
@@ -232,6 +235,11 @@ impl StanzaError {
         Self { kind, ..self }
     }
 
+    /// The same error, with what an extension calls it.
+    pub fn with_application(self, name: &'static str, ns: &'static str) -> Self {
+        Self { application: Some((name, ns)), ..self }
+    }
+
     /// The `<error/>` element, as it stands in a stanza.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"<error type='");
@@ -243,6 +251,9 @@ impl StanzaError {
         out.extend_from_slice(b"'/>");
         if let Some(text) = self.text {
             write_text(text, STANZA_ERRORS, out);
+        }
+        if let Some((name, ns)) = self.application {
+            out.extend_from_slice(format!("<{name} xmlns='{ns}'/>").as_bytes());
         }
         out.extend_from_slice(b"</error>");
     }
@@ -325,6 +336,14 @@ mod tests {
             "<error type='cancel'><conflict xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
              <text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas' xml:lang='en'>a &lt; b</text></error>"
         );
+    }
+
+    #[test]
+    fn an_extension_names_its_own_condition_last() {
+        let mut out = Vec::new();
+        let error = StanzaError::from(StanzaCondition::BadRequest).with_application("x", "urn:x");
+        error.write(&mut out);
+        assert!(out.ends_with(b"xmpp-stanzas'/><x xmlns='urn:x'/></error>"));
     }
 
     #[test]
