@@ -102,6 +102,9 @@ pub enum Effect {
     },
     /// All sessions of an account end.
     End(BareJid),
+    /// An account that is marked as leaving goes, with all that belongs to
+    /// it.
+    Remove(BareJid),
 }
 
 /// The payload of a result, and what else shall happen: `first` before the

@@ -154,12 +154,14 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
         im::all(&config.im).into_iter().chain(xep::all(&config.xep)).collect();
     let features = xep::features(&extensions);
     let local = LocalRouter::new(extensions, Arc::clone(&rooms));
-    let router = Router::new(rooms, local, config.im.clone());
+    let router = Router::new(Arc::clone(&rooms), local, config.im.clone());
     let admin = Arc::new(Admin {
         cluster: Arc::clone(&cluster),
         sessions: Arc::clone(&sessions),
-        accounts: Arc::clone(&accounts),
         durable: Arc::clone(&durable),
+        rooms,
+        router: Arc::clone(&router),
+        limits: config.im.clone(),
         started,
         stop: Notify::new(),
     });
@@ -174,6 +176,7 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
         },
     )?);
 
+    router.finish_removals();
     let rooms =
         mesh::Rooms { router, sessions: Arc::clone(&sessions), durable: Arc::clone(&durable) };
     let questioned = Arc::clone(&admin);

@@ -1,14 +1,15 @@
 //! What an operator can ask of a running node, and what it says: one JSON
 //! object a line, both ways.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::admin::report::Status;
 
-/// The longest line, in bytes: a password has at most a thousand.
-pub const LINE_BYTES_MAX: usize = 64 << 10;
+/// The longest line, in bytes: a vCard with a photograph.
+pub const LINE_BYTES_MAX: usize = 1 << 20;
 
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +48,91 @@ pub enum Request {
         /// From this one on.
         from: String,
     },
+    /// An account may not be used any more, and its sessions end.
+    Ban {
+        /// Its bare JID.
+        account: String,
+        /// Why; may be empty.
+        reason: String,
+    },
+    /// An account may be used again.
+    Unban {
+        /// Its bare JID.
+        account: String,
+    },
+    /// Which accounts may not be used?
+    Bans {
+        /// From this one on.
+        from: String,
+    },
+    /// Who is in this roster?
+    Roster {
+        /// Whose.
+        account: String,
+    },
+    /// A contact shall be in a roster.
+    RosterAdd {
+        /// Whose.
+        account: String,
+        /// Whom.
+        contact: String,
+        /// How.
+        place: Place,
+    },
+    /// A contact shall leave a roster.
+    RosterRemove {
+        /// Whose.
+        account: String,
+        /// Whom.
+        contact: String,
+    },
+    /// What waits for this account?
+    Offline {
+        /// Its bare JID.
+        account: String,
+    },
+    /// Throw away what waits for an account.
+    OfflineClear {
+        /// Its bare JID.
+        account: String,
+    },
+    /// What does this account say of itself?
+    Vcard {
+        /// Its bare JID.
+        account: String,
+    },
+    /// An account shall say this of itself.
+    VcardSet {
+        /// Its bare JID.
+        account: String,
+        /// The `<vCard/>` element.
+        vcard: String,
+    },
+    /// Send a message.
+    Send {
+        /// In whose name.
+        from: String,
+        /// To whom.
+        to: String,
+        /// As what.
+        kind: TextKind,
+        /// What it says.
+        text: String,
+    },
+    /// Send a stanza.
+    SendStanza {
+        /// The whole element.
+        stanza: String,
+    },
+    /// Tell something to everybody who is online.
+    Announce {
+        /// Of this domain; without it, of all.
+        domain: Option<String>,
+        /// Its subject.
+        subject: Option<String>,
+        /// What it says.
+        text: String,
+    },
     /// End the sessions of an account, or of one full JID.
     Kick {
         /// The address.
@@ -66,6 +152,29 @@ pub enum Request {
     },
     /// End this node in good order.
     Stop,
+}
+
+/// How a contact is in a roster; what is not said stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its groups.
+    pub groups: Vec<String>,
+    /// `none`, `to`, `from` or `both`.
+    pub subscription: Option<String>,
+}
+
+/// What a message is sent as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum TextKind {
+    /// As a line of a conversation.
+    Chat,
+    /// As a message of its own.
+    Normal,
+    /// As news: it is not kept for those who are away.
+    Headline,
 }
 
 /// One answer.
@@ -98,6 +207,28 @@ pub enum Response {
         /// Where the next ones begin.
         next: Option<String>,
     },
+    /// Which accounts may not be used.
+    Bans {
+        /// Some of them, in their order.
+        bans: Vec<BanLine>,
+        /// Where the next ones begin.
+        next: Option<String>,
+    },
+    /// Who is in a roster.
+    Roster {
+        /// All of them.
+        contacts: Vec<ContactLine>,
+    },
+    /// What waits for an account.
+    Offline {
+        /// All heads, oldest first.
+        messages: Vec<OfflineLine>,
+    },
+    /// What an account says of itself.
+    Vcard {
+        /// The `<vCard/>` element.
+        vcard: String,
+    },
 }
 
 /// One session.
@@ -111,4 +242,44 @@ pub struct SessionLine {
     pub priority: Option<i8>,
     /// When it was bound, in milliseconds since 1970.
     pub bound: u64,
+}
+
+/// One account that may not be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BanLine {
+    /// Its bare JID.
+    pub account: String,
+    /// Since when, as XEP-0082 writes it.
+    pub since: String,
+    /// Why; may be empty.
+    pub reason: String,
+}
+
+/// One contact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContactLine {
+    /// Its bare JID.
+    pub jid: String,
+    /// Its name; may be empty.
+    pub name: String,
+    /// Its groups.
+    pub groups: BTreeSet<String>,
+    /// `none`, `to`, `from` or `both`.
+    pub subscription: String,
+    /// Who has asked and was not answered: empty, `out` (the account), `in`
+    /// (the contact) or `both`.
+    pub pending: String,
+    /// Not so: it has only asked.
+    pub is_in_roster: bool,
+}
+
+/// The head of one message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfflineLine {
+    /// Who wrote it.
+    pub from: String,
+    /// When it was stored, as XEP-0082 writes it.
+    pub when: String,
+    /// Its bytes, as they will be written.
+    pub bytes: usize,
 }

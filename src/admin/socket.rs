@@ -13,12 +13,13 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use crate::admin::Admin;
+use crate::admin::answers::{bare, done, failed};
 use crate::admin::report::Status;
 use crate::admin::requests::{LINE_BYTES_MAX, Request, Response, SessionLine};
+use crate::admin::{Admin, accounts, belongings, sending};
 use crate::cluster::durable::backup::{BackedUp, Restored};
-use crate::cluster::durable::change::Made;
-use crate::xmpp::jid::{BareJid, Jid};
+use crate::session_manager::everywhere::{self, Told};
+use crate::xmpp::jid::Jid;
 
 /// Commands at a time; further ones wait.
 const COMMANDS_MAX: usize = 64;
@@ -92,36 +93,42 @@ async fn carry_out(admin: &Arc<Admin>, request: Request) -> Response {
     match request {
         Request::Status => Response::Status(Status::ask(admin).await),
         Request::Sessions { account, limit } => sessions(admin, account.as_deref(), limit),
-        Request::UserAdd { account, password } => match bare(&account) {
-            Err(failed) => failed,
-            Ok(jid) => made(admin.accounts.add(&jid, &password).await, &jid, "added"),
-        },
-        Request::UserPassword { account, password } => match bare(&account) {
-            Err(failed) => failed,
-            Ok(jid) => {
-                made(admin.accounts.set_password(&jid, &password).await, &jid, "has a new password")
-            }
-        },
-        Request::UserRemove { account } => match bare(&account) {
-            Err(failed) => failed,
-            Ok(jid) => {
-                let removed = admin.accounts.remove(&jid).await;
-                if removed.is_ok() {
-                    admin.kick(&Jid::from(jid.clone())).await;
-                }
-                made(removed, &jid, "removed")
-            }
-        },
-        Request::UserList { from } => match admin.accounts.list(&from) {
-            Ok((accounts, next)) => Response::Users { accounts, next },
-            Err(error) => failed(error),
-        },
+        Request::UserAdd { account, password } => accounts::add(admin, &account, &password).await,
+        Request::UserPassword { account, password } => {
+            accounts::password(admin, &account, &password).await
+        }
+        Request::UserRemove { account } => accounts::remove(admin, &account).await,
+        Request::UserList { from } => accounts::list(admin, &from),
+        Request::Ban { account, reason } => accounts::ban(admin, &account, reason).await,
+        Request::Unban { account } => accounts::unban(admin, &account).await,
+        Request::Bans { from } => accounts::bans(admin, &from),
+        Request::Roster { account } => belongings::roster(admin, &account),
+        Request::RosterAdd { account, contact, place } => {
+            belongings::add(admin, &account, &contact, place).await
+        }
+        Request::RosterRemove { account, contact } => {
+            belongings::remove(admin, &account, &contact).await
+        }
+        Request::Offline { account } => belongings::offline(admin, &account),
+        Request::OfflineClear { account } => belongings::clear(admin, &account).await,
+        Request::Vcard { account } => belongings::vcard(admin, &account),
+        Request::VcardSet { account, vcard } => {
+            belongings::set_vcard(admin, &account, &vcard).await
+        }
+        Request::Send { from, to, kind, text } => sending::send(admin, &from, &to, kind, &text),
+        Request::SendStanza { stanza } => sending::stanza(admin, stanza),
+        Request::Announce { domain, subject, text } => {
+            sending::announce(admin, domain, subject, text).await
+        }
         Request::Kick { address } => match Jid::parse(&address) {
             Err(_) => failed(format!("{address:?} is not an address")),
-            Ok(jid) => match admin.kick(&jid).await {
-                0 => failed(format!("{jid} has no session")),
-                1 => done(format!("1 session of {jid} ended")),
-                count => done(format!("{count} sessions of {jid} ended")),
+            Ok(jid) => match everywhere::kick(&admin.cluster, &jid).await {
+                Told { silent: 1.., sessions } => failed(format!(
+                    "{sessions} sessions of {jid} ended, but not every node answered"
+                )),
+                Told { sessions: 0, .. } => failed(format!("{jid} has no session")),
+                Told { sessions: 1, .. } => done(format!("1 session of {jid} ended")),
+                Told { sessions, .. } => done(format!("{sessions} sessions of {jid} ended")),
             },
         },
         Request::Backup { file } => match admin.durable.back_up(file).await {
@@ -177,39 +184,9 @@ fn sessions(admin: &Admin, account: Option<&str>, limit: usize) -> Response {
     Response::Sessions { sessions, count }
 }
 
-fn bare(account: &str) -> Result<BareJid, Response> {
-    let jid = BareJid::parse(account).ok().filter(|jid| jid.local().is_some());
-    jid.ok_or_else(|| failed(format!("{account:?} is not an account: expected user@domain")))
-}
-
-fn made(result: Result<Made, impl std::fmt::Display>, jid: &BareJid, what: &str) -> Response {
-    match result {
-        Ok(Made { nodes, late: 0 }) => done(format!("{jid} {what} ({})", on(nodes))),
-        Ok(Made { nodes, late }) => {
-            done(format!("{jid} {what} ({}, {late} late: they are caught up)", on(nodes)))
-        }
-        Err(error) => failed(format!("{jid}: {error}")),
-    }
-}
-
 fn rows_of(count: u64) -> String {
     match count {
         1 => "1 row".into(),
         count => format!("{count} rows"),
     }
-}
-
-fn on(nodes: u32) -> String {
-    match nodes {
-        1 => "on 1 node".into(),
-        nodes => format!("on {nodes} nodes"),
-    }
-}
-
-fn done(message: impl ToString) -> Response {
-    Response::Done { message: message.to_string() }
-}
-
-fn failed(message: impl ToString) -> Response {
-    Response::Failed { message: message.to_string() }
 }

@@ -2,8 +2,10 @@
 //!
 //! 0: done. 1: failed. 2: wrong usage or configuration. 3: no node answers.
 
+pub mod belongings;
 pub mod keys;
 pub mod node;
+pub mod sending;
 pub mod table;
 
 use std::path::PathBuf;
@@ -58,6 +60,21 @@ enum Command {
     /// Bring back rows of a backup that are missing now, on all nodes. The
     /// nodes run on.
     Restore(node::RestoreArgs),
+    /// Keep an account from logging in, and end its sessions; all that belongs
+    /// to it stays.
+    Ban(belongings::BanArgs),
+    /// Let a banned account log in again.
+    Unban(belongings::UnbanArgs),
+    /// Show and change the roster of an account.
+    Roster(belongings::RosterArgs),
+    /// Show and clear what waits for an account.
+    Offline(belongings::OfflineArgs),
+    /// Show and replace the vCard of an account.
+    Vcard(belongings::VcardArgs),
+    /// Send a message, or any stanza, in somebody's name.
+    Send(sending::SendArgs),
+    /// Tell something to everybody who is online.
+    Announce(sending::AnnounceArgs),
     /// Stop the node in good order.
     Stop(node::SocketArgs),
     /// Write completions for a shell.
@@ -113,6 +130,13 @@ pub fn run() -> ExitCode {
         Command::Kick(args) => node::kick(&args, load),
         Command::Backup(args) => node::backup(&args, load),
         Command::Restore(args) => node::restore(&args, load),
+        Command::Ban(args) => belongings::ban(&args, load),
+        Command::Unban(args) => belongings::unban(&args, load),
+        Command::Roster(args) => belongings::roster(&args, load),
+        Command::Offline(args) => belongings::offline(&args, load),
+        Command::Vcard(args) => belongings::vcard(&args, load),
+        Command::Send(args) => sending::send(&args, load),
+        Command::Announce(args) => sending::announce(&args, load),
         Command::Stop(args) => node::stop(&args, load),
         Command::Completions { shell } => {
             let mut command = Cli::command();

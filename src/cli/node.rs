@@ -106,7 +106,7 @@ pub struct UserArgs {
 enum UserCommand {
     /// Make an account.
     Add(PasswordArgs),
-    /// Remove an account, and end its sessions.
+    /// Remove an account with all that belongs to it, and end its sessions.
     Remove {
         /// user@domain
         account: String,
@@ -132,7 +132,7 @@ struct PasswordArgs {
 }
 
 /// What the configuration says, if it is needed.
-type Load<'a> = &'a dyn Fn() -> Result<Config, Exit>;
+pub type Load<'a> = &'a dyn Fn() -> Result<Config, Exit>;
 
 /// Shows all nodes.
 pub fn status(args: &StatusArgs, load: impl Fn() -> Result<Config, Exit>) -> Exit {
@@ -220,31 +220,48 @@ pub fn stop(args: &SocketArgs, load: impl Fn() -> Result<Config, Exit>) -> Exit 
     ask(args, &load, &Request::Stop).map_or_else(|exit| exit, say)
 }
 
-fn list(socket: &SocketArgs, load: Load<'_>, json: bool) -> Exit {
+fn list(socket: &SocketArgs, load: Load<'_>, as_json: bool) -> Exit {
+    let accounts = all(|from| match ask(socket, load, &Request::UserList { from })? {
+        Response::Users { accounts, next } => Ok((accounts, next)),
+        other => Err(say(other)),
+    });
+    match accounts {
+        Ok(accounts) if as_json => json(&accounts),
+        Ok(accounts) => {
+            accounts.iter().for_each(|account| println!("{account}"));
+            Exit::Done
+        }
+        Err(exit) => exit,
+    }
+}
+
+/// All pages of something, one after the other.
+///
+/// # Errors
+/// Of the first page that fails.
+pub fn all<T>(
+    mut page: impl FnMut(String) -> Result<(Vec<T>, Option<String>), Exit>,
+) -> Result<Vec<T>, Exit> {
     let mut from = String::new();
     let mut all = Vec::new();
     loop {
-        match ask(socket, load, &Request::UserList { from }) {
-            Ok(Response::Users { accounts, next }) => {
-                all.extend(accounts);
-                match next {
-                    Some(next) => from = next,
-                    None => break,
-                }
-            }
-            Ok(other) => return say(other),
-            Err(exit) => return exit,
+        let (some, next) = page(from)?;
+        all.extend(some);
+        match next {
+            Some(next) => from = next,
+            None => return Ok(all),
         }
     }
-    if json {
-        println!("{}", serde_json::to_string_pretty(&all).unwrap_or_default());
-    } else {
-        all.iter().for_each(|account| println!("{account}"));
-    }
+}
+
+/// Prints something as JSON.
+pub fn json(value: &impl serde::Serialize) -> Exit {
+    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
     Exit::Done
 }
 
-fn say(response: Response) -> Exit {
+/// Says what a node said, in words.
+pub fn say(response: Response) -> Exit {
     match response {
         Response::Done { message } => {
             println!("{message}");
@@ -262,7 +279,7 @@ fn say(response: Response) -> Exit {
 }
 
 /// Says one command to the node, and hears its answer.
-fn ask(socket: &SocketArgs, load: Load<'_>, request: &Request) -> Result<Response, Exit> {
+pub fn ask(socket: &SocketArgs, load: Load<'_>, request: &Request) -> Result<Response, Exit> {
     ask_for(socket, load, request, ANSWER_TIME_MAX)
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::admin::report::{NodeLine, Status};
-use crate::admin::requests::SessionLine;
+use crate::admin::requests::{BanLine, ContactLine, OfflineLine, SessionLine};
 
 /// All nodes, and the verdict.
 pub fn status(status: &Status) -> String {
@@ -63,6 +63,44 @@ pub fn sessions(sessions: &[SessionLine], count: usize) -> String {
         shown if shown < count => format!("{}\n{shown} of {count} sessions", columns(&rows)),
         1 => format!("{}\n1 session", columns(&rows)),
         _ => format!("{}\n{count} sessions", columns(&rows)),
+    }
+}
+
+/// Who is banned.
+pub fn bans(bans: &[BanLine]) -> String {
+    let line = |ban: &BanLine| vec![ban.account.clone(), ban.since.clone(), ban.reason.clone()];
+    listed(&["ACCOUNT", "SINCE", "REASON"], bans.iter().map(line), "banned account")
+}
+
+/// Who is in a roster. One who has only asked is in brackets.
+pub fn roster(contacts: &[ContactLine]) -> String {
+    let line = |contact: &ContactLine| {
+        let jid = match contact.is_in_roster {
+            true => contact.jid.clone(),
+            false => format!("({})", contact.jid),
+        };
+        let groups: Vec<&str> = contact.groups.iter().map(String::as_str).collect();
+        let (subscription, pending) = (contact.subscription.clone(), contact.pending.clone());
+        vec![jid, contact.name.clone(), subscription, pending, groups.join(", ")]
+    };
+    let head = ["JID", "NAME", "SUBSCRIPTION", "ASKED", "GROUPS"];
+    listed(&head, contacts.iter().map(line), "contact")
+}
+
+/// What waits for an account.
+pub fn offline(messages: &[OfflineLine]) -> String {
+    let line = |message: &OfflineLine| {
+        vec![message.from.clone(), message.when.clone(), message.bytes.to_string()]
+    };
+    listed(&["FROM", "WHEN", "BYTES"], messages.iter().map(line), "message")
+}
+
+fn listed(head: &[&str], lines: impl Iterator<Item = Vec<String>>, what: &str) -> String {
+    let mut rows = vec![head.iter().map(|word| (*word).to_owned()).collect()];
+    rows.extend(lines);
+    match rows.len() - 1 {
+        1 => format!("{}\n1 {what}", columns(&rows)),
+        count => format!("{}\n{count} {what}s", columns(&rows)),
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod presence;
+pub mod provisioning;
 pub mod roster;
 pub mod subscribing;
 

@@ -10,9 +10,9 @@ use crate::cluster::handle::Receipt;
 use crate::cluster::news::Reason;
 use crate::cluster::node::NodeId;
 use crate::net::outbox::Item;
+use crate::router::Router;
 use crate::router::act::Way;
 use crate::router::parcel::{Label, Target};
-use crate::router::{Router, requests};
 use crate::session_manager::session::Token;
 use crate::xmpp::stanza::Stanza;
 
@@ -40,9 +40,7 @@ impl Router {
             }),
             Target::Announce => self.announce(from),
             Target::Fetch(seat) => self.fetch_for(seat),
-            Target::End(account) => {
-                self.rooms.sessions.end(&account.bare(), None, &requests::account_gone());
-            }
+            Target::End(account) => self.end_here(&account.bare()),
         }
     }
 

@@ -39,6 +39,8 @@ impl Router {
             self.rooms.cluster.deliver(*node, label.pack(&Bytes::new()));
             self.note_come(*node);
         }
+        // accounts of nodes that have gone are at home here now
+        self.finish_removals();
     }
 
     /// Sessions that are seen again may want what was stored meanwhile.

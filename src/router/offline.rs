@@ -201,7 +201,7 @@ impl Router {
     }
 
     /// Answers another node's question, if it is about stored messages.
-    pub fn answer(&self, question: Question) -> Option<Question> {
+    pub(super) fn answer_stored(&self, question: Question) -> Option<Question> {
         let sessions = Arc::clone(&self.rooms.sessions);
         let sits = move |account: &str, seat: Seat| {
             let entries = BareJid::parse(account).map(|account| sessions.of(&account));

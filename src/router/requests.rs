@@ -1,13 +1,11 @@
 //! Requests that the server answers, and what accounts change of themselves:
 //! one after the other for each account, changes at its home.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tracing::{debug, warn};
 
-use crate::cluster::node::NodeId;
 use crate::extension::{Answer, Effect, Place};
 use crate::im::subscribing::{self, Attempt};
 use crate::router::Router;
@@ -153,26 +151,29 @@ impl Router {
                 }
                 Effect::Show { account, viewer } => self.show(&account, &viewer),
                 Effect::End(account) => self.end_sessions(&account),
+                Effect::Remove(account) => self.remove_in_turn(account),
             }
         }
     }
 
-    /// Ends all sessions of an account that has gone, on all nodes.
+    /// Ends all sessions of an account that nobody may use any more, on all
+    /// nodes: one that has just been bound may not be in our table yet.
     fn end_sessions(&self, account: &BareJid) {
-        let entries = self.rooms.cluster.tables().sessions.find(account.as_str());
-        let owners: BTreeSet<NodeId> = entries.iter().map(|entry| entry.owner).collect();
-        for owner in owners {
-            if owner == self.me() {
-                self.rooms.sessions.end(account, None, &account_gone());
-                continue;
-            }
+        self.end_here(account);
+        for member in self.rooms.cluster.members().others() {
             let label = Label { target: Target::End(account.clone().into()), hops: 1 };
-            self.rooms.cluster.deliver(owner, label.pack(&Bytes::new()));
+            self.rooms.cluster.deliver(member.node.id, label.pack(&Bytes::new()));
         }
     }
-}
 
-/// What sessions of a removed account hear.
-pub(super) fn account_gone() -> StreamError {
-    StreamError::new(StreamCondition::NotAuthorized, "the account has gone")
+    /// Ends the sessions of an account on this node, and says why.
+    pub(super) fn end_here(&self, account: &BareJid) {
+        let is_banned = self.rooms.accounts.ban(account).is_ok_and(|ban| ban.is_some());
+        let reason = match is_banned {
+            true => "the account is disabled",
+            false => "the account has gone",
+        };
+        let error = StreamError::new(StreamCondition::NotAuthorized, reason);
+        self.rooms.sessions.end(account, None, &error);
+    }
 }
