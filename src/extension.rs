@@ -39,6 +39,9 @@ pub struct About {
     pub stream_feature: &'static str,
     /// The namespaces of the requests that it answers.
     pub requests: &'static [&'static str],
+    /// Those of them that change, asked of the host, the account of whoever
+    /// asks: they are answered at its home, in its turn.
+    pub of_sender: &'static [&'static str],
 }
 
 /// For whom a request is.

@@ -47,6 +47,13 @@ impl LocalRouter {
         extension.answer(&cx, request, child).await
     }
 
+    /// Whether a request to the host changes the account of whoever asks.
+    pub fn is_of_sender(&self, request: &Stanza) -> bool {
+        let Some(child) = &request.child else { return false };
+        let extension = self.requests.get(&*child.ns).and_then(|at| self.extensions.get(*at));
+        extension.is_some_and(|extension| extension.about().of_sender.contains(&&*child.ns))
+    }
+
     /// What a session shows by a request to its own account.
     pub fn asked(&self, request: &Stanza) -> Option<Asked> {
         let child = request.child.as_ref()?;

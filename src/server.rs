@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::door::c2s::{C2s, Rooms};
 use crate::door::entry::Port;
 use crate::door::mesh;
+use crate::door::registrations::Registrations;
 use crate::drain::{self, Drain, Drained, Trigger};
 use crate::extension::{self, Extension};
 use crate::im;
@@ -150,8 +151,11 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
         offline,
         last: Arc::new(LastSeen::new(Arc::clone(&durable))),
     });
-    let extensions: Vec<Box<dyn Extension>> =
-        im::all(&config.im).into_iter().chain(xep::all(&config.xep)).collect();
+    let extensions: Vec<Box<dyn Extension>> = im::all(&config.im)
+        .into_iter()
+        .chain(xep::all(&config.xep))
+        .chain(operated(&config))
+        .collect();
     let features = xep::features(&extensions);
     let local = LocalRouter::new(extensions, Arc::clone(&rooms));
     let router = Router::new(Arc::clone(&rooms), local, config.im.clone());
@@ -172,11 +176,17 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
             accounts,
             sessions: Arc::clone(&sessions),
             router: Arc::clone(&router),
+            cluster: Arc::clone(&cluster),
+            registrations: Registrations::new(
+                config.register.per_address_max,
+                config.register.per_address_interval.get(),
+            ),
             certificates: Arc::clone(&certificates),
         },
     )?);
 
     router.finish_removals();
+    tokio::spawn(Arc::clone(&router).keep_out());
     let rooms =
         mesh::Rooms { router, sessions: Arc::clone(&sessions), durable: Arc::clone(&durable) };
     let questioned = Arc::clone(&admin);
@@ -299,8 +309,14 @@ fn negotiation(config: &Config, cookie: &Cookie, features: String) -> Settings {
         attempts_max: config.c2s.authentication_attempts_max,
         iterations: config.sasl.iterations,
         features: features.into(),
+        registration: config.register.enabled.then(|| config.register.rules()),
         ..Settings::new(config.domains(), *cookie.key(Purpose::MadeUpAccounts))
     }
+}
+
+/// The extensions of whoever runs this server.
+fn operated(config: &Config) -> Vec<Box<dyn Extension>> {
+    vec![Box::new(xep::register::Register::new(config.register.clone()))]
 }
 
 fn listeners(

@@ -42,6 +42,8 @@ pub struct Config {
     pub im: crate::im::config::Config,
     /// What extensions keep.
     pub xep: crate::xep::config::Config,
+    /// What people may do with accounts by themselves.
+    pub register: crate::xep::register::config::Config,
     /// The other nodes.
     pub cluster: crate::cluster::config::Config,
     /// The operator's doors.
@@ -238,6 +240,11 @@ impl Config {
         bounds("xep.private_bytes_max", private, 1_024..=64 << 20);
         bounds("xep.private_elements_max", self.xep.private_elements_max as u64, 1..=10_000);
         bounds("xep.blocked_max", self.xep.blocked_max as u64, 1..=100_000);
+        let shortest = self.register.password_characters_min as u64;
+        bounds("register.password_characters_min", shortest, 1..=256);
+        bounds("register.per_address_max", u64::from(self.register.per_address_max), 1..=1_000_000);
+        let interval = millis(self.register.per_address_interval);
+        bounds("register.per_address_interval", interval, 1_000..=30 * 86_400_000);
         if tracing_subscriber::EnvFilter::try_new(&self.log.level).is_err() {
             faults.push(("log.level", format!("{:?} is no level", self.log.level)));
         }

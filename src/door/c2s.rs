@@ -12,8 +12,10 @@ use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tracing::{Instrument, debug, debug_span};
 
+use crate::cluster::handle::Cluster;
 use crate::door::config::Config;
 use crate::door::entry::{Entry, Port};
+use crate::door::registrations::Registrations;
 use crate::drain::Drain;
 use crate::net::tls::Certificates;
 use crate::router::Router;
@@ -38,13 +40,15 @@ pub struct C2s {
     pub(super) accounts: Arc<Accounts>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) router: Arc<Router>,
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) registrations: Registrations,
     /// TLS for a stream to each of our domains.
     starttls: HashMap<String, Arc<ServerConfig>>,
     direct: Arc<ServerConfig>,
 }
 
 /// The rooms below that the door needs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Rooms {
     /// Who may log in.
     pub accounts: Arc<Accounts>,
@@ -52,6 +56,10 @@ pub struct Rooms {
     pub sessions: Arc<Sessions>,
     /// Where stanzas go.
     pub router: Arc<Router>,
+    /// The other nodes.
+    pub cluster: Arc<Cluster>,
+    /// How many accounts each address has made.
+    pub registrations: Registrations,
     /// What is shown in TLS.
     pub certificates: Arc<Certificates>,
 }
@@ -62,7 +70,7 @@ impl C2s {
     /// # Errors
     /// Only if the crypto provider lacks TLS 1.2 or 1.3.
     pub fn new(config: Config, negotiation: Settings, rooms: Rooms) -> Result<Self, rustls::Error> {
-        let Rooms { accounts, sessions, router, certificates } = rooms;
+        let Rooms { accounts, sessions, router, cluster, registrations, certificates } = rooms;
         let mut starttls = HashMap::new();
         for domain in &negotiation.domains {
             let name = domain.as_str();
@@ -70,7 +78,18 @@ impl C2s {
         }
         let direct = certificates.config(None, &[ALPN])?;
         let negotiation = Arc::new(negotiation);
-        Ok(Self { config, negotiation, certificates, accounts, sessions, router, starttls, direct })
+        Ok(Self {
+            config,
+            negotiation,
+            certificates,
+            accounts,
+            sessions,
+            router,
+            cluster,
+            registrations,
+            starttls,
+            direct,
+        })
     }
 
     /// Serves one accepted connection to its end.

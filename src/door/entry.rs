@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::{SeedableRng, TryRngCore};
@@ -15,17 +16,21 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info};
 
+use crate::cluster::durable::change::ChangeError;
 use crate::door::c2s::{C2s, FAREWELL_TIME_MAX};
 use crate::door::client::Client;
 use crate::drain::Drain;
 use crate::net::connection::{Connection, Socket, Turn};
 use crate::net::outbox::Outbox;
+use crate::session_manager::accounts::HashError;
+use crate::session_manager::orders::{self, Order, OrderError};
 use crate::session_manager::session::{Held, Session};
+use crate::stream::negotiation::registration::{self, Registration};
 use crate::stream::negotiation::{Account, Channel, Established, Input, Negotiation, Output};
 use crate::stream::sasl::scram::Bindings;
 use crate::xml::framer::{Frame, Framer};
-use crate::xmpp::error::{StreamCondition, StreamError};
-use crate::xmpp::jid::BareJid;
+use crate::xmpp::error::{ErrorType, StanzaCondition, StanzaError, StreamCondition, StreamError};
+use crate::xmpp::jid::{BareJid, FullJid};
 
 /// Whether a port speaks TLS from the first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,15 +231,11 @@ impl<'a> Entry<'a> {
                     let is_right = tokio::task::spawn_blocking(|| check.run()).await;
                     Input::Verified(is_right.unwrap_or(false))
                 }
+                Output::Register(registration) => {
+                    Input::Registered(self.register(registration).await)
+                }
                 Output::Bind(account, wanted) => {
-                    let outbox = Arc::clone(&self.outbox);
-                    let bound =
-                        self.door.sessions.bind(&account, wanted.as_deref(), self.address, outbox);
-                    Input::Bound(bound.map(|session| {
-                        let jid = session.jid.clone();
-                        self.session = Some(session);
-                        jid
-                    }))
+                    Input::Bound(self.bind(&account, wanted.as_deref()))
                 }
             };
             let mut more = Vec::new();
@@ -275,6 +276,54 @@ impl<'a> Entry<'a> {
                 Account::Unavailable
             }
         }
+    }
+
+    /// Makes an account for whoever asks.
+    async fn register(&self, registration: Registration) -> Result<(), StanzaError> {
+        let Registration { account, password } = registration;
+        let address = self.address.ip();
+        if self.door.registrations.take(address, Instant::now()).is_err() {
+            info!(%address, "too many accounts were made from one address");
+            return Err(registration::too_many());
+        }
+        let made = self.make(&account, &password).await;
+        match &made {
+            Ok(()) => info!(%account, %address, "somebody has made an account"),
+            Err(_) => self.door.registrations.in_vain(address),
+        }
+        made
+    }
+
+    async fn make(&self, account: &BareJid, password: &str) -> Result<(), StanzaError> {
+        let credentials = match self.door.accounts.hash(password).await {
+            Ok(credentials) => credentials,
+            Err(HashError::Password(_)) => return Err(StanzaCondition::NotAcceptable.into()),
+            Err(HashError::Random) => return Err(StanzaCondition::InternalServerError.into()),
+        };
+        match orders::give(&self.door.cluster, account, &Order::Add(credentials)).await {
+            Ok(_) => Ok(()),
+            Err(OrderError::Change(ChangeError::Exists)) => Err(StanzaCondition::Conflict.into()),
+            Err(error) => {
+                info!(%account, %error, "an account cannot be made");
+                let error = StanzaError::from(StanzaCondition::InternalServerError);
+                Err(error.with_type(ErrorType::Wait))
+            }
+        }
+    }
+
+    /// Binds a resource. Whoever keeps an account from being used says so in
+    /// its row first, and ends its sessions then: so this looks at the row
+    /// when the session can be seen.
+    fn bind(&mut self, account: &BareJid, wanted: Option<&str>) -> Result<FullJid, StanzaError> {
+        let outbox = Arc::clone(&self.outbox);
+        let session = self.door.sessions.bind(account, wanted, self.address, outbox)?;
+        if !self.door.accounts.may_be_used(account).unwrap_or(true) {
+            self.door.sessions.release(&session);
+            return Err(StanzaCondition::NotAuthorized.into());
+        }
+        let jid = session.jid.clone();
+        self.session = Some(session);
+        Ok(jid)
     }
 
     /// The last words, after whatever waits.

@@ -5,6 +5,7 @@ pub mod client;
 pub mod config;
 pub mod entry;
 pub mod mesh;
+pub mod registrations;
 
 use crate::xml::error::XmlError;
 use crate::xmpp::error::{StreamCondition, StreamError};

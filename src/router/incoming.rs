@@ -29,7 +29,7 @@ impl Router {
         match label.target {
             Target::Seats(seats) => self.write(&seats, &stanza, &way),
             Target::Home => self.again(stanza, way),
-            Target::SenderHome => self.read(stanza, |stanza| self.subscribe(stanza, way)),
+            Target::SenderHome => self.read(stanza, |stanza| self.of_sender(stanza, way)),
             Target::Accounts(accounts) => {
                 self.read(stanza, |stanza| self.tell_accounts(&stanza, &accounts));
             }
@@ -68,7 +68,7 @@ impl Router {
         let way = Way { hops, is_repeated, ..Way::default() };
         match label.target {
             Target::Home => self.again(stanza, way),
-            Target::SenderHome => self.read(stanza, |stanza| self.subscribe(stanza, way)),
+            Target::SenderHome => self.read(stanza, |stanza| self.of_sender(stanza, way)),
             // the node and all its sessions are gone
             Target::Accounts(_) | Target::Announce | Target::Fetch(_) | Target::End(_) => {}
             // whoever asked hears that they are unavailable

@@ -2,7 +2,9 @@
 //! nodes: from then on nobody has it, and whatever cuts the removal off, it is
 //! taken up again, for the mark goes last.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -19,8 +21,9 @@ use crate::xmpp::jid::BareJid;
 /// fit in one question many times over.
 const REMOVED_TOGETHER_MAX: usize = 1_000;
 
-/// Accounts that are looked through between two pauses for others.
-const FIRST: &str = "";
+/// How often sessions are looked through. A guess: soon after a split has
+/// healed, and a small part of a processor.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Router {
     /// Removes an account at its home, in its turn: whoever knew it is told,
@@ -92,14 +95,36 @@ impl Router {
     pub fn finish_removals(&self) {
         let Some(router) = self.this.upgrade() else { return };
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = router.finish_from(FIRST) {
+            if let Err(error) = router.finish_from_first() {
                 warn!(%error, "accounts cannot be looked through");
             }
         });
     }
 
-    fn finish_from(self: &Arc<Self>, first: &str) -> Result<(), StoreError> {
-        let mut from = first.to_owned();
+    /// Ends, for ever and ever, sessions of accounts that may not be used any
+    /// more: whoever said so may not have reached this node.
+    pub async fn keep_out(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            let router = Arc::clone(&self);
+            let looked = tokio::task::spawn_blocking(move || {
+                let sessions = router.rooms.sessions.all_here();
+                let accounts: BTreeSet<BareJid> =
+                    sessions.iter().map(|session| session.jid.bare()).collect();
+                for account in accounts {
+                    if router.rooms.accounts.may_be_used(&account).is_ok_and(|may| !may) {
+                        info!(%account, "an account may not be used any more");
+                        router.end_here(&account);
+                    }
+                }
+            });
+            // one that panicked has been said in the log
+            let _ = looked.await;
+        }
+    }
+
+    fn finish_from_first(&self) -> Result<(), StoreError> {
+        let mut from = String::new();
         loop {
             let (leaving, next) = self.rooms.accounts.leaving(&from)?;
             for account in leaving.iter().filter_map(|name| BareJid::parse(name).ok()) {

@@ -28,9 +28,31 @@ impl Router {
         if !stanza.kind.is_request() {
             return;
         }
+        let from_ours = stanza.from.as_ref().is_some_and(|from| self.rooms.serves(from.domain()));
+        let changes = stanza.kind == Kind::Iq(IqType::Set) && self.local.is_of_sender(&stanza);
+        if from_ours && changes {
+            return self.of_sender(stanza, Way::default());
+        }
         let asker = stanza.from.as_ref().map(|from| from.as_str().to_owned());
         let key = asker.unwrap_or_default();
         self.in_turn(&key, stanza, Way::default(), |router, stanza| async move {
+            let answer = router.local.answer(&stanza, Place::Host).await;
+            router.say(&stanza, answer);
+        });
+    }
+
+    /// What changes the account of its sender, at the home of that account.
+    pub(super) fn of_sender(&self, stanza: Stanza, way: Way) {
+        if stanza.kind.is_subscription() {
+            return self.subscribe(stanza, way);
+        }
+        let Some(account) = stanza.from.as_ref().map(Jid::bare) else { return };
+        let home = self.rooms.cluster.members().home(account.as_str().as_bytes());
+        if home != self.me() && way.hops < HOPS_MAX {
+            let label = Label { target: Target::SenderHome, hops: way.hops + 1 };
+            return self.rooms.cluster.deliver(home, label.pack(&stanza.write()));
+        }
+        self.in_turn(account.as_str(), stanza, way, |router, stanza| async move {
             let answer = router.local.answer(&stanza, Place::Host).await;
             router.say(&stanza, answer);
         });

@@ -141,6 +141,15 @@ impl Accounts {
         Ok(self.row(account)?.and_then(|row| row.more.ban))
     }
 
+    /// Whether somebody may have a session of an account.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn may_be_used(&self, account: &BareJid) -> Result<bool, StoreError> {
+        let credentials = self.credentials(account)?;
+        Ok(credentials.is_some_and(|credentials| !credentials.is_disabled))
+    }
+
     /// The keys of a new password. Slow on purpose, so not done among those
     /// who must not wait.
     ///

@@ -36,6 +36,7 @@ const NOTHING: About = About {
     account_features: &[],
     stream_feature: "",
     requests: &[],
+    of_sender: &[],
 };
 
 /// An extension that is somewhere else.

@@ -76,5 +76,13 @@ pub const CAPS: &str = "http://jabber.org/protocol/caps";
 pub const DATA: &str = "jabber:x:data";
 /// Whom to write to about a server (XEP-0157).
 pub const SERVER_INFO: &str = "http://jabber.org/network/serverinfo";
+/// In-band registration (XEP-0077).
+pub const REGISTER: &str = "jabber:iq:register";
+/// Its stream feature (XEP-0077 §8).
+pub const REGISTER_FEATURE: &str = "http://jabber.org/features/iq-register";
+/// Ad-hoc commands (XEP-0050).
+pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
+/// Data forms (XEP-0004).
+pub const DATA_FORMS: &str = "jabber:x:data";
 /// `xml:lang` and its kin.
 pub const XML: &str = "http://www.w3.org/XML/1998/namespace";

@@ -23,6 +23,8 @@ pub struct ExpectAuth {
     pub(super) from: Option<BareJid>,
     /// Failed so far.
     pub(super) attempts: u32,
+    /// Accounts asked for so far.
+    pub(super) registrations: u32,
 }
 
 /// During one attempt.
@@ -69,6 +71,10 @@ impl ExpectAuth {
                 );
                 Ok(State::ExpectAuth(self))
             }
+            ("iq", CLIENT) if !self.must_secure(cx) => match &cx.settings.registration {
+                Some(rules) => self.request(raw, rules, cx),
+                None => Err(end(StreamCondition::NotAuthorized)),
+            },
             // RFC 6120 §4.3.5 for stanzas; anything else has no business here
             // either.
             _ => Err(end(StreamCondition::NotAuthorized)),

@@ -9,7 +9,9 @@ use crate::stream::sasl::mechanism::Mechanism;
 use crate::stream::sasl::{self};
 use crate::xml::escape::escape_attribute;
 use crate::xmpp::jid::FullJid;
-use crate::xmpp::namespaces::{BIND, CLIENT, SASL, SASL_CHANNEL_BINDING, SESSION, STREAM, TLS};
+use crate::xmpp::namespaces::{
+    BIND, CLIENT, REGISTER_FEATURE, SASL, SASL_CHANNEL_BINDING, SESSION, STREAM, TLS,
+};
 
 /// Our header. The stream id is 128 random bits, new for every header and
 /// never the same twice in a cluster (RFC 6120 §4.7.3).
@@ -42,8 +44,12 @@ pub fn first_features(channel: &Channel, settings: &Settings) -> Bytes {
         Channel::Plain if settings.require_tls => {
             format!("<starttls xmlns='{TLS}'><required/></starttls>")
         }
-        Channel::Plain => format!("<starttls xmlns='{TLS}'/>{}", mechanisms(channel, settings)),
-        Channel::Tls(_) => mechanisms(channel, settings),
+        Channel::Plain => format!(
+            "<starttls xmlns='{TLS}'/>{}{}",
+            mechanisms(channel, settings),
+            registration(settings)
+        ),
+        Channel::Tls(_) => format!("{}{}", mechanisms(channel, settings), registration(settings)),
     };
     features(&content)
 }
@@ -54,6 +60,14 @@ pub fn second_features(others: &str) -> Bytes {
         "<bind xmlns='{BIND}'><required/></bind>\
          <session xmlns='{SESSION}'><optional/></session>{others}"
     ))
+}
+
+/// Whether accounts can be made here (XEP-0077 §8).
+fn registration(settings: &Settings) -> String {
+    match settings.registration {
+        Some(_) => format!("<register xmlns='{REGISTER_FEATURE}'/>"),
+        None => String::new(),
+    }
 }
 
 fn features(content: &str) -> Bytes {

@@ -4,6 +4,7 @@
 pub mod authentication;
 pub mod header;
 pub mod messages;
+pub mod registration;
 pub mod states;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::fmt;
 use bytes::Bytes;
 use rand::RngCore;
 
+use crate::stream::negotiation::registration::{Registration, Rules};
 use crate::stream::sasl::credentials::{Credentials, Iterations};
 use crate::stream::sasl::mechanism::{self, Mechanism};
 use crate::stream::sasl::plain::PlainCheck;
@@ -36,6 +38,8 @@ pub struct Settings {
     /// Makes up what accounts that do not exist seem to have; the same on all
     /// nodes.
     pub secret: [u8; 32],
+    /// By which rules anybody may make an account; nobody may without.
+    pub registration: Option<Rules>,
     /// Stream features after authentication beside binding, as XML.
     pub features: Bytes,
 }
@@ -53,6 +57,8 @@ pub enum Input<'a> {
     Account(Account),
     /// The answer to [`Output::Verify`].
     Verified(bool),
+    /// The answer to [`Output::Register`].
+    Registered(Result<(), StanzaError>),
     /// The answer to [`Output::Bind`].
     Bound(Result<FullJid, StanzaError>),
 }
@@ -82,6 +88,8 @@ pub enum Output {
     LookUp(BareJid),
     /// Run this where it holds nobody up, then say [`Input::Verified`].
     Verify(PlainCheck),
+    /// Make this account, then say [`Input::Registered`].
+    Register(Registration),
     /// Bind a resource of this account, then say [`Input::Bound`].
     Bind(BareJid, Option<String>),
     /// The session stands; all that comes is its stanzas.
@@ -135,6 +143,7 @@ impl Settings {
             attempts_max: 5,
             iterations: Iterations::default(),
             secret,
+            registration: None,
             features: Bytes::new(),
         }
     }

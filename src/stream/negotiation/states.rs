@@ -42,6 +42,8 @@ pub enum State {
     ExpectAuth(ExpectAuth),
     /// TLS is being made.
     Securing(Domain),
+    /// An account is being made.
+    Registering(ExpectAuth, Stanza),
     /// Somebody is proving who they are.
     Authenticating(Authenticating),
     /// A resource must be bound.
@@ -111,6 +113,9 @@ impl State {
         match (self, input) {
             (Self::ExpectHeader(state), Input::Opened(header)) => state.opened(&header, cx),
             (Self::ExpectAuth(state), Input::Element(raw)) => state.element(raw, cx),
+            (Self::Registering(state, asked), Input::Registered(made)) => {
+                Ok(state.registered(&asked, made, cx))
+            }
             (Self::Securing(domain), Input::Secured(bindings)) => {
                 Ok(Self::ExpectHeader(ExpectHeader {
                     channel: Channel::Tls(bindings),
@@ -183,6 +188,7 @@ fn offer(channel: Channel, opening: Opening, cx: &mut Cx<'_>) -> State {
         domain: opening.domain,
         from: opening.from,
         attempts: 0,
+        registrations: 0,
     })
 }
 
