@@ -37,7 +37,11 @@ use crate::session_manager::offline::Offline;
 use crate::session_manager::sessions::Sessions;
 use crate::storage::embedded::Embedded;
 use crate::stream::negotiation::Settings;
+use crate::stream::negotiation::registration::Rules;
 use crate::xep;
+use crate::xep::commands::Commands;
+use crate::xep::register::Register;
+use crate::xmpp::jid::BareJid;
 
 /// How often the certificates' files are looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
@@ -309,14 +313,25 @@ fn negotiation(config: &Config, cookie: &Cookie, features: String) -> Settings {
         attempts_max: config.c2s.authentication_attempts_max,
         iterations: config.sasl.iterations,
         features: features.into(),
-        registration: config.register.enabled.then(|| config.register.rules()),
+        registration: config.register.enabled.then(|| rules(config)),
         ..Settings::new(config.domains(), *cookie.key(Purpose::MadeUpAccounts))
     }
 }
 
 /// The extensions of whoever runs this server.
 fn operated(config: &Config) -> Vec<Box<dyn Extension>> {
-    vec![Box::new(xep::register::Register::new(config.register.clone()))]
+    vec![Box::new(Register::new(config.register.clone())), Box::new(Commands::new(admins(config)))]
+}
+
+fn admins(config: &Config) -> impl Iterator<Item = BareJid> {
+    config.admin.admins.iter().filter_map(|text| BareJid::parse(text).ok())
+}
+
+/// Nobody becomes an administrator by taking the name of one.
+fn rules(config: &Config) -> Rules {
+    let mut rules = config.register.rules();
+    rules.reserved.extend(admins(config).filter_map(|admin| admin.local().map(str::to_owned)));
+    rules
 }
 
 fn listeners(

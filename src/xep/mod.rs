@@ -1,6 +1,7 @@
 //! Extensions: one file each, one line in the list.
 
 pub mod carbons;
+pub mod commands;
 pub mod config;
 pub mod disco;
 pub mod elsewhere;
