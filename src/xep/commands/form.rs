@@ -99,7 +99,7 @@ impl Form {
             "hidden",
             &[self.form_type],
         ));
-        self.fields.iter().map(Field::to_element).fold(form, Element::child)
+        self.fields.iter().copied().map(Field::to_element).fold(form, Element::child)
     }
 
     /// Reads what was filled in. Fields that were not asked for are left out.
@@ -140,7 +140,7 @@ impl Form {
 }
 
 impl Field {
-    fn to_element(&self) -> Element {
+    fn to_element(self) -> Element {
         let first = match self.kind {
             Kind::One(known) => known.get(..1).unwrap_or_default(),
             _ => &[],

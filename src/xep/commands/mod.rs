@@ -1,6 +1,7 @@
 //! Ad-hoc commands (XEP-0050) at the host, for administrators.
 
 pub mod administration;
+pub mod deeds;
 pub mod dialogues;
 pub mod form;
 
@@ -11,7 +12,8 @@ use async_trait::async_trait;
 use tracing::info;
 
 use crate::extension::{About, Answer, Cx, Extension, Place};
-use crate::xep::commands::administration::{ALL, Command, Outcome, bad_payload};
+use crate::xep::commands::administration::{ALL, Command};
+use crate::xep::commands::deeds::{Outcome, bad_payload};
 use crate::xep::commands::dialogues::{Dialogues, Gone};
 use crate::xep::commands::form::Values;
 use crate::xml::element::Element;
