@@ -187,6 +187,13 @@ pub trait Extension: fmt::Debug + Send + Sync {
         Err(StanzaCondition::ServiceUnavailable.into())
     }
 
+    /// What service discovery says of a node of this extension, to a request
+    /// in the namespace `ns`; `None`: it is not one of its.
+    fn node(&self, cx: &Cx<'_>, request: &Stanza, ns: &str, node: &str) -> Option<Answer> {
+        let _ = (cx, request, ns, node);
+        None
+    }
+
     /// Looks at a request of a session to its own account, before it is
     /// answered.
     fn asked(&self, request: &Stanza, child: &ChildName) -> Option<Asked> {

@@ -1,9 +1,12 @@
 //! Builds the rooms bottom-up and introduces them: the only file that knows
 //! all of them.
 
-use std::path::{Path, PathBuf};
+mod life;
+mod operated;
+
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -17,7 +20,7 @@ use crate::cluster::driver::{self, Running};
 use crate::cluster::durable::Durable;
 use crate::cluster::handle::Cluster;
 use crate::cluster::joining::serve_when_ready;
-use crate::cluster::node::{NameError, Node, NodeId, NodeName, NodeState};
+use crate::cluster::node::{NameError, Node, NodeName, NodeState};
 use crate::config::Config;
 use crate::door::c2s::{C2s, Rooms};
 use crate::door::entry::Port;
@@ -30,6 +33,8 @@ use crate::local_router::LocalRouter;
 use crate::net::listener::Listener;
 use crate::net::tls::Certificates;
 use crate::router::Router;
+use crate::server::life::{next_life, prepare};
+use crate::server::operated::{operated, rules};
 use crate::session_manager::accounts::Accounts;
 use crate::session_manager::contacts::Contacts;
 use crate::session_manager::last::LastSeen;
@@ -41,9 +46,6 @@ use crate::xep;
 
 /// How often the certificates' files are looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
-
-/// The file that keeps the last life's generation, in the data directory.
-const GENERATION_FILE: &str = "generation";
 
 /// The file of the store, in the data directory.
 const STORE_FILE: &str = "store.redb";
@@ -309,14 +311,9 @@ fn negotiation(config: &Config, cookie: &Cookie, features: String) -> Settings {
         attempts_max: config.c2s.authentication_attempts_max,
         iterations: config.sasl.iterations,
         features: features.into(),
-        registration: config.register.enabled.then(|| config.register.rules()),
+        registration: config.register.enabled.then(|| rules(config)),
         ..Settings::new(config.domains(), *cookie.key(Purpose::MadeUpAccounts))
     }
-}
-
-/// The extensions of whoever runs this server.
-fn operated(config: &Config) -> Vec<Box<dyn Extension>> {
-    vec![Box::new(xep::register::Register::new(config.register.clone()))]
 }
 
 fn listeners(
@@ -345,48 +342,4 @@ fn name(config: &Config) -> Result<NodeName, StartError> {
     }
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     NodeName::new(&host.trim().to_lowercase()).map_err(StartError::Name)
-}
-
-/// Makes the data directory, for its owner alone.
-fn prepare(path: &Path) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let mut builder = std::fs::DirBuilder::new();
-    builder
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| StartError::Data { path: path.to_owned(), source })
-}
-
-/// A generation that is greater than all former ones, whatever the clock says.
-fn next_life(data_dir: &Path) -> Result<NodeId, StartError> {
-    let path = data_dir.join(GENERATION_FILE);
-    let last = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let clock = u64::try_from(clock.as_millis()).unwrap_or(u64::MAX);
-    if let Some(last) = last.filter(|last: &u64| *last > clock) {
-        warn!(seconds = (last - clock) / 1_000, "the clock is behind the last start of this node");
-    }
-    let generation = last.map_or(clock, |last: u64| clock.max(last.saturating_add(1)));
-    let next = data_dir.join(format!("{GENERATION_FILE}.new"));
-    std::fs::write(&next, generation.to_string())
-        .and_then(|()| std::fs::rename(&next, &path))
-        .map_err(|source| StartError::Data { path, source })?;
-    Ok(NodeId::new(generation, rand::random()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_life_is_later_than_the_last_whatever_the_clock_says() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let first = next_life(folder.path()).expect("writable");
-        let second = next_life(folder.path()).expect("writable");
-        assert!(second.generation > first.generation);
-        let ahead = u64::MAX - 5;
-        std::fs::write(folder.path().join(GENERATION_FILE), ahead.to_string()).expect("writable");
-        assert_eq!(next_life(folder.path()).expect("writable").generation, ahead + 1);
-    }
 }

@@ -13,6 +13,8 @@ mod chance;
 mod client;
 #[path = "negotiation/play.rs"]
 mod play;
+#[path = "negotiation/registration.rs"]
+mod registration;
 
 use std::collections::BTreeSet;
 

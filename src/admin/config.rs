@@ -14,6 +14,8 @@ pub struct Config {
     /// Where health, readiness and metrics are told by HTTP. It has no
     /// passwords: an address that only those who watch can reach.
     pub http_listen: Vec<SocketAddr>,
+    /// Accounts that may administer the service by their clients (XEP-0133).
+    pub admins: Vec<String>,
 }
 
 impl Default for Config {
@@ -21,6 +23,7 @@ impl Default for Config {
         Self {
             socket: "data/control.sock".into(),
             http_listen: vec![SocketAddr::from(([127, 0, 0, 1], 5280))],
+            admins: Vec::new(),
         }
     }
 }

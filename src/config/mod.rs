@@ -15,7 +15,7 @@ use crate::net::tls::Certificate;
 use crate::stream::sasl::credentials::Iterations;
 use crate::stream::sasl::mechanism::Mechanism;
 use crate::units::Span;
-use crate::xmpp::jid::Domain;
+use crate::xmpp::jid::{BareJid, Domain};
 
 /// Variables of the environment that are keys: `JABIRU_C2S__REQUIRE_TLS` is
 /// `require_tls` of the section `c2s`.
@@ -191,6 +191,14 @@ impl Config {
         if self.tls.is_empty() && !self.c2s.direct_tls_listen.is_empty() {
             let cure = "give one, or set it to []";
             faults.push(("c2s.direct_tls_listen", format!("there is no certificate; {cure}")));
+        }
+        for admin in &self.admin.admins {
+            let jid = BareJid::parse(admin).ok().filter(|jid| jid.local().is_some());
+            let is_ours =
+                |jid: BareJid| self.domains().iter().any(|domain| domain.as_str() == jid.domain());
+            if !jid.is_some_and(is_ours) {
+                faults.push(("admin.admins", format!("{admin:?} is no account of our domains")));
+            }
         }
         for seed in &self.cluster.seeds {
             let port = seed.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());

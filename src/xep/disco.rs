@@ -31,9 +31,11 @@ impl Extension for Disco {
         let is_query = request.kind == Kind::Iq(IqType::Get) && &*child.name == "query";
         let query = Element::parse(&request.payload, CLIENT).ok().filter(|_| is_query);
         let query = query.ok_or(StanzaCondition::BadRequest)?;
-        // No extension has nodes of its own.
-        if query.attribute("node").is_some_and(|node| !node.is_empty()) {
-            return Err(StanzaCondition::ItemNotFound.into());
+        if let Some(node) = query.attribute("node").filter(|node| !node.is_empty()) {
+            let extensions = cx.extensions.iter();
+            let mut told =
+                extensions.filter_map(|extension| extension.node(cx, request, &child.ns, node));
+            return told.next().unwrap_or(Err(StanzaCondition::ItemNotFound.into()));
         }
         // An account tells itself to its own clients only.
         if cx.place == Place::Account && !cx.is_own(request) {

@@ -2,6 +2,7 @@
 
 pub mod blocking;
 pub mod carbons;
+pub mod commands;
 pub mod config;
 pub mod disco;
 pub mod elsewhere;

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use jabiru::stream::negotiation::registration::Registration;
 use jabiru::stream::negotiation::{
     Account, Channel, Established, Input, Negotiation, Output, Settings,
 };
@@ -42,6 +43,8 @@ pub(crate) struct Play {
     ear: Ear,
     /// Which accounts were asked for.
     pub(crate) asked: Vec<String>,
+    /// Which accounts were made.
+    pub(crate) registered: Vec<String>,
     pub(crate) established: Option<Established>,
     pub(crate) is_over: bool,
 }
@@ -104,6 +107,7 @@ impl Play {
             made: 0,
             ear: Ear::default(),
             asked: Vec::new(),
+            registered: Vec::new(),
             established: None,
             is_over: false,
         }
@@ -212,12 +216,25 @@ impl Play {
                     Input::Account(look_up(&account))
                 }
                 Output::Verify(check) => Input::Verified(check.run()),
+                Output::Register(registration) => Input::Registered(self.register(&registration)),
                 Output::Bind(account, wanted) => Input::Bound(self.bind(&account, wanted)),
             };
             let mut more = Vec::new();
             self.machine.handle(answer, &mut self.random, &mut more);
             wishes.extend(more);
         }
+    }
+
+    /// Makes an account, unless somebody has it.
+    fn register(&mut self, registration: &Registration) -> Result<(), StanzaError> {
+        let account = registration.account.as_str();
+        if self.registered.iter().any(|known| known == account)
+            || !matches!(look_up(&registration.account), Account::Unknown)
+        {
+            return Err(StanzaCondition::Conflict.into());
+        }
+        self.registered.push(account.to_owned());
+        Ok(())
     }
 
     fn bind(&mut self, account: &BareJid, wanted: Option<String>) -> Result<FullJid, StanzaError> {

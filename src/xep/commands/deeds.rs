@@ -1,0 +1,261 @@
+//! What the commands of administrators do.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::cluster::durable::change::ChangeError;
+use crate::extension::Rooms;
+use crate::session_manager::accounts::{Accounts, HashError};
+use crate::session_manager::everywhere::{self, Announcement};
+use crate::session_manager::orders::{self, Order, OrderError};
+use crate::storage::StoreError;
+use crate::xep::commands::administration::{ADMIN, Command, Does, Each};
+use crate::xep::commands::form::{self, Kind, Values};
+use crate::xml::element::Element;
+use crate::xmpp::error::{ErrorType, StanzaCondition, StanzaError};
+use crate::xmpp::jid::{BareJid, Jid};
+use crate::xmpp::namespaces::COMMANDS;
+
+/// Users in one list, whatever is asked for: a stanza has an end.
+const LISTED_MAX: usize = 1_000;
+
+/// Bytes of an announcement. A guess: longer than anybody reads.
+const TEXT_BYTES_MAX: usize = 32 << 10;
+
+/// What came of it, in a form and in words.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// A form that tells something.
+    pub form: Option<Element>,
+    /// Words for people.
+    pub note: String,
+    /// Not everything was done.
+    pub is_warning: bool,
+}
+
+impl Command {
+    /// Does it for one of our domains.
+    ///
+    /// # Errors
+    /// What its giver is told; then nothing was done.
+    pub async fn run(
+        &self,
+        rooms: &Rooms,
+        domain: &str,
+        values: &Values,
+    ) -> Result<Outcome, StanzaError> {
+        match self.does {
+            Does::Add if all(values, "password") != all(values, "password-verify") => {
+                Err(bad_payload().with_text("the passwords differ"))
+            }
+            Does::Add => with_password(rooms, values, "added").await,
+            Does::Password => with_password(rooms, values, "has a new password").await,
+            Does::Each(each, what) => Ok(for_each(rooms, values, each, what).await),
+            Does::Registered => {
+                let count = registered(rooms, domain, usize::MAX).await?.1;
+                Ok(number("registeredusersnum", count))
+            }
+            Does::Online => Ok(online_count(rooms, domain)),
+            Does::RegisteredList => {
+                let (names, count) = registered(rooms, domain, limit(values)).await?;
+                Ok(listed("registereduserjids", names, count))
+            }
+            Does::OnlineList => {
+                let mut names: Vec<String> = online(rooms, domain).into_iter().collect();
+                names.sort_unstable();
+                let count = names.len();
+                names.truncate(limit(values));
+                Ok(listed("onlineuserjids", names, count))
+            }
+            Does::Announce => announce(rooms, domain, values).await,
+        }
+    }
+}
+
+/// What is said where a form is not filled in as it should be.
+pub fn bad_payload() -> StanzaError {
+    StanzaError::from(StanzaCondition::BadRequest).with_application("bad-payload", COMMANDS)
+}
+
+fn all<'a>(values: &'a Values, var: &str) -> &'a [String] {
+    values.get(var).map_or(&[], Vec::as_slice)
+}
+
+fn first<'a>(values: &'a Values, var: &str) -> &'a str {
+    all(values, var).first().map_or("", String::as_str)
+}
+
+fn account(text: &str) -> Option<BareJid> {
+    BareJid::parse(text).ok().filter(|jid| jid.local().is_some())
+}
+
+async fn with_password(rooms: &Rooms, values: &Values, what: &str) -> Result<Outcome, StanzaError> {
+    let account = account(first(values, "accountjid")).ok_or_else(bad_payload)?;
+    let hashed = rooms.accounts.hash(first(values, "password")).await;
+    let credentials = hashed.map_err(|error| match error {
+        HashError::Password(_) => {
+            StanzaError::from(StanzaCondition::NotAcceptable).with_text("this cannot be a password")
+        }
+        HashError::Random => StanzaCondition::InternalServerError.into(),
+    })?;
+    let order = match values.contains_key("password-verify") {
+        true => Order::Add(credentials),
+        false => Order::Password(credentials),
+    };
+    orders::give(&rooms.cluster, &account, &order).await.map_err(refusal)?;
+    Ok(Outcome { note: format!("{account} {what}"), ..Outcome::default() })
+}
+
+fn refusal(error: OrderError) -> StanzaError {
+    match error {
+        OrderError::Change(ChangeError::Exists) => StanzaCondition::Conflict.into(),
+        OrderError::Change(ChangeError::Missing) | OrderError::NoAccount | OrderError::Foreign => {
+            StanzaCondition::ItemNotFound.into()
+        }
+        _ => StanzaError::from(StanzaCondition::InternalServerError).with_type(ErrorType::Wait),
+    }
+}
+
+/// Does the same with all of some accounts, and names those it could not be
+/// done with.
+async fn for_each(rooms: &Rooms, values: &Values, each: Each, what: &str) -> Outcome {
+    let mut done = 0;
+    let mut faults = Vec::new();
+    for text in all(values, "accountjids") {
+        let fault = match each {
+            Each::Delete => ordered(rooms, text, Order::Remove).await,
+            Each::Disable => ordered(rooms, text, Order::Ban(String::new())).await,
+            Each::Enable => ordered(rooms, text, Order::Unban).await,
+            Each::End => ended(rooms, text).await,
+        };
+        match fault {
+            None => done += 1,
+            Some(fault) => faults.push(format!("{text}: {fault}")),
+        }
+    }
+    let noun = if done == 1 { "user" } else { "users" };
+    let is_warning = !faults.is_empty();
+    faults.insert(0, format!("{done} {noun} {what}"));
+    Outcome { note: faults.join("\n"), is_warning, ..Outcome::default() }
+}
+
+async fn ordered(rooms: &Rooms, text: &str, order: Order) -> Option<String> {
+    let Some(account) = account(text) else { return Some("not an account".into()) };
+    let given = orders::give(&rooms.cluster, &account, &order).await;
+    given.err().map(|error| error.to_string())
+}
+
+async fn ended(rooms: &Rooms, text: &str) -> Option<String> {
+    let Ok(address) = Jid::parse(text) else { return Some("not an address".into()) };
+    let told = everywhere::kick(&rooms.cluster, &address).await;
+    match (told.sessions, told.silent) {
+        (_, 1..) => Some("not every node answered".into()),
+        (0, _) => Some("it has no session".into()),
+        _ => None,
+    }
+}
+
+/// Some accounts of a domain, and how many there are.
+async fn registered(
+    rooms: &Rooms,
+    domain: &str,
+    most: usize,
+) -> Result<(Vec<String>, usize), StanzaError> {
+    let (accounts, end) = (Arc::clone(&rooms.accounts), format!("@{domain}"));
+    let looked = tokio::task::spawn_blocking(move || look_through(&accounts, &end, most)).await;
+    let looked = looked.map_err(|_| StanzaError::from(StanzaCondition::InternalServerError))?;
+    Ok(looked?)
+}
+
+fn look_through(
+    accounts: &Accounts,
+    end: &str,
+    most: usize,
+) -> Result<(Vec<String>, usize), StoreError> {
+    let most = most.min(LISTED_MAX);
+    let (mut names, mut count, mut from) = (Vec::new(), 0, String::new());
+    loop {
+        let (page, next) = accounts.list(&from)?;
+        for name in page.into_iter().filter(|name| name.ends_with(end)) {
+            count += 1;
+            if names.len() < most {
+                names.push(name);
+            }
+        }
+        match next {
+            Some(next) => from = next,
+            None => return Ok((names, count)),
+        }
+    }
+}
+
+/// Who has an available session, on any node.
+fn online(rooms: &Rooms, domain: &str) -> HashSet<String> {
+    let mut names = HashSet::new();
+    let end = format!("@{domain}");
+    rooms.cluster.tables().sessions.for_each(|entry| {
+        let bare = entry.row.jid.split('/').next().unwrap_or_default();
+        if entry.row.priority.is_some() && bare.ends_with(&end) {
+            names.insert(bare.to_owned());
+        }
+    });
+    names
+}
+
+fn online_count(rooms: &Rooms, domain: &str) -> Outcome {
+    let here = rooms.sessions.all_here();
+    let here: HashSet<BareJid> = here
+        .iter()
+        .filter(|one| one.jid.domain() == domain && one.row().priority.is_some())
+        .map(|one| one.jid.bare())
+        .collect();
+    let count = online(rooms, domain).len();
+    let fields = [
+        ("onlineusersnum", Kind::Text, vec![count.to_string()]),
+        ("onlineusersnum-node", Kind::Text, vec![here.len().to_string()]),
+    ];
+    let form = Some(form::result(ADMIN, &fields));
+    Outcome {
+        form,
+        note: format!("{count}, {} of them on this node", here.len()),
+        is_warning: false,
+    }
+}
+
+fn number(var: &'static str, count: usize) -> Outcome {
+    let form = form::result(ADMIN, &[(var, Kind::Text, vec![count.to_string()])]);
+    Outcome { form: Some(form), ..Outcome::default() }
+}
+
+fn limit(values: &Values) -> usize {
+    match all(values, "max_items").first().map(String::as_str) {
+        // the first of those that can be chosen
+        None => 25,
+        Some(most) => most.parse().unwrap_or(LISTED_MAX).min(LISTED_MAX),
+    }
+}
+
+fn listed(var: &'static str, names: Vec<String>, count: usize) -> Outcome {
+    let note = match names.len() {
+        shown if shown < count => format!("{shown} of {count}"),
+        _ => String::new(),
+    };
+    let form = Some(form::result(ADMIN, &[(var, Kind::Jids, names)]));
+    Outcome { form, note, is_warning: false }
+}
+
+async fn announce(rooms: &Rooms, domain: &str, values: &Values) -> Result<Outcome, StanzaError> {
+    let text = all(values, "announcement").join("\n");
+    let subject = first(values, "subject").to_owned();
+    if text.len() + subject.len() > TEXT_BYTES_MAX {
+        return Err(StanzaError::from(StanzaCondition::NotAcceptable)
+            .with_text("the announcement is too long"));
+    }
+    let announcement = Announcement { domain: domain.to_owned(), subject, text };
+    let told = everywhere::announce(&rooms.cluster, &announcement).await;
+    let note = match told.silent {
+        0 => format!("said to {} sessions", told.sessions),
+        silent => format!("said to {} sessions; {silent} nodes did not answer", told.sessions),
+    };
+    Ok(Outcome { form: None, note, is_warning: told.silent > 0 })
+}
