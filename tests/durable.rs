@@ -189,3 +189,81 @@ fn a_backup_brings_back_what_is_missing_and_older_values_if_wanted() {
     let all = [jid("changed"), jid("kept"), jid("removed")];
     nodes.list.iter().for_each(|node| assert_eq!(node.accounts(), all));
 }
+
+#[test]
+fn a_node_that_was_away_for_too_long_gives_up_what_was_removed() {
+    let mut nodes = Nodes::prepare(3, "");
+    for node in &nodes.list {
+        node.configure("[cluster]\n", "[cluster]\ntombstones_kept = \"4s\"\n");
+    }
+    nodes.list.iter_mut().for_each(support::Node::start);
+    nodes.wait_until_all_agree();
+    for user in ["removed", "stays"] {
+        nodes.account(user, "secret");
+    }
+    nodes.wait_until_all_agree();
+    // it knows that it had the same as others, so it can have been away
+    wait_for("it has met the others", || {
+        nodes.list[2].log().contains("has the durable rows that the others have")
+    });
+    let old = nodes.list[2].folder.join("old");
+    let data = nodes.list[2].folder.join("data");
+    nodes.list[2].stop();
+    copy(&data, &old);
+    nodes.list[0].jabiru(&["user", "remove", &format!("removed@{DOMAIN}")], "");
+    let rows = |node: &support::Node| {
+        node.status().map(|status| status["nodes"][0]["durable_rows"].as_u64())
+    };
+    for node in &nodes.list[..2] {
+        wait_for("the tombstone is gone", || rows(node) == Some(Some(1)));
+    }
+    // once with its own files, once with an old copy of them
+    for time in 1..=2 {
+        nodes.list[2].start();
+        nodes.wait_until_all_agree();
+        for node in &nodes.list {
+            assert_eq!(node.accounts(), [format!("stays@{DOMAIN}")], "{}", node.name);
+        }
+        let log = nodes.list[2].log();
+        assert!(log.matches("given up rows of its own").count() >= time, "{log}");
+        nodes.list[2].stop();
+        std::fs::remove_dir_all(&data).expect("ours");
+        copy(&old, &data);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("writable");
+    for entry in std::fs::read_dir(from).expect("readable") {
+        let path = entry.expect("readable").path();
+        std::fs::copy(&path, to.join(path.file_name().expect("a file"))).expect("copied");
+    }
+}
+
+#[test]
+fn a_row_that_the_disk_has_changed_is_fetched_from_another_node() {
+    let mut nodes = Nodes::start(2);
+    nodes.account("romeo", "secret");
+    nodes.wait_until_all_agree();
+    nodes.list[0].stop();
+    let path = nodes.list[0].folder.join("data/store.redb");
+    let mut file = std::fs::read(&path).expect("readable");
+    let name = format!("romeo@{DOMAIN}");
+    // its key, and right behind it its row, whose first byte is a version
+    let places: Vec<usize> = (0..file.len() - name.len())
+        .filter(|at| file[*at..].starts_with(name.as_bytes()))
+        .collect();
+    for at in &places {
+        file[at + name.len() + 20] ^= 0x01;
+    }
+    std::fs::write(&path, file).expect("writable");
+    nodes.list[0].start();
+    nodes.wait_until_all_agree();
+    wait_for("the row is there again", || {
+        let socket = format!("--socket={}", nodes.list[0].socket());
+        String::from_utf8_lossy(&run(&["user", &socket, "list"], "").stdout).contains(&name)
+    });
+    let log = nodes.list[0].log();
+    assert!(log.contains("a row on our disk is damaged"), "{log}");
+    nodes.wait_until_all_agree();
+}

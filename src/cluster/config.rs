@@ -64,8 +64,11 @@ impl Default for Config {
 impl Config {
     /// What the durable tables need of this config.
     pub fn durable(&self) -> news::Settings {
+        let usual = news::Settings::default();
         let tombstones_kept = self.tombstones_kept.get();
-        news::Settings { tombstones_kept, ..news::Settings::default() }
+        // who is together must know it long before it counts as away
+        let interval = usual.interval.min(tombstones_kept / 8);
+        news::Settings { tombstones_kept, interval }
     }
 
     /// The core's paces for this config.

@@ -215,6 +215,9 @@ impl Config {
         };
         let millis = |span: Span| u64::try_from(span.get().as_millis()).unwrap_or(u64::MAX);
         let c2s = &self.c2s;
+        // a year of tombstones is a year of all that was ever removed
+        let kept = millis(self.cluster.tombstones_kept);
+        bounds("cluster.tombstones_kept", kept, 1_000..=366 * 86_400_000);
         bounds("cluster.gossip_interval", millis(self.cluster.gossip_interval), 20..=10_000);
         bounds("cluster.phi", u64::from(self.cluster.phi), 2..=32);
         bounds("cluster.nodes_max", self.cluster.nodes_max as u64, 1..=1_000);

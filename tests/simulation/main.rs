@@ -1,7 +1,8 @@
 //! A whole cluster in one thread, from one seed: two to nine nodes whose
 //! network loses, delays, cuts and resets, who are killed, frozen, restarted
-//! and told goodbye, while they change rows and send letters. Sockets, disks
-//! and stanzas are not in it; `spine` has those.
+//! and told goodbye, while they change rows and send letters. `durable` has
+//! stories of its own, with disks. Sockets and stanzas are not in it; `spine`
+//! has those.
 //!
 //! After each story the faults end, and the invariants are checked that
 //! `checks` lists. A story that fails prints its seed; `JABIRU_SEED=n cargo

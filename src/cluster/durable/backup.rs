@@ -1,4 +1,5 @@
-//! Backups: all durable rows of one moment in one file, and back. The file
+//! Backups: all durable rows of one moment in one file, and back; but not which
+//! nodes have left, for nobody must be shut out by an old file. The file
 //! says which version it has, and its end is a checksum of all before, so a
 //! file that was cut or changed is known before anything is restored.
 //!
@@ -239,7 +240,8 @@ fn write_all(
     let mut out = Summed { inner: file, sum: Sha256::new() };
     let mut done = BackedUp { rows: 0, damaged: 0 };
     out.put(HEAD).map_err(failed)?;
-    for table in Table::ALL {
+    // who has left the cluster is not what was lost
+    for table in Table::ALL.iter().filter(|table| **table != Table::Departed) {
         let (prefix, mut from) = ([table.prefix()], Vec::new());
         loop {
             let rows = reads.scan(&prefix, &from, PART_ROWS)?;

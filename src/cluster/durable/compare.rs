@@ -35,6 +35,8 @@ pub(super) struct Compares {
     serial: u64,
     /// Nodes that we had the same as, since we were alone.
     pub(super) met: BTreeSet<NodeId>,
+    /// Whether we ever had the same as the others, in this life.
+    has_agreed: bool,
 }
 
 /// One comparison.
@@ -280,6 +282,9 @@ impl Core {
         let before = self.marks.standing(&self.name, at.wall, life);
         self.agree(at, compare);
         let after = self.marks.standing(&self.name, at.wall, life);
+        if after.rank == Rank::Good && !std::mem::replace(&mut self.compares.has_agreed, true) {
+            out.push(Output::Say(Say::Agreed));
+        }
         // whoever forgot this would not know that it was away
         let is_news = (before.rank, before.known) != (after.rank, after.known);
         self.note(at, is_news, out);

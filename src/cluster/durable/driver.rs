@@ -20,7 +20,7 @@ use crate::cluster::durable::words::topic;
 use crate::cluster::node::NodeId;
 
 /// How often the core is told that time passes.
-const TICK: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_millis(100);
 
 /// Milliseconds since 1970.
 pub(super) fn wall() -> u64 {
@@ -144,6 +144,7 @@ impl Durable {
             None => id.to_string(),
         };
         match say {
+            Say::Agreed => info!("this node has the durable rows that the others have"),
             Say::Fetched { from, rows } => {
                 info!(node = name(from), rows, "rows that were missed have been fetched");
             }

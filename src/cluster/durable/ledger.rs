@@ -296,3 +296,130 @@ fn expire(page: &mut Page<'_>, horizon: u64) -> Result<Outcome, StoreError> {
     }
     Ok(Outcome::Expired(count))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::durable::layout::JOURNAL_PREFIX;
+    use crate::cluster::durable::row::time_of;
+    use crate::cluster::durable::{Table, words};
+    use crate::storage::Store;
+    use crate::storage::memory::Memory;
+
+    struct Writer {
+        store: Memory,
+        ledger: Ledger,
+        sums: Sums,
+    }
+
+    impl Writer {
+        fn new(node: u64) -> Self {
+            let store = Memory::default();
+            let (ledger, sums) = Ledger::read(NodeId::new(node, 0), &store).expect("empty");
+            Self { store, ledger, sums }
+        }
+
+        fn write(&mut self, intent: Intent) -> Outcome {
+            let plan = self.ledger.plan(&self.store, &self.sums, vec![intent]).expect("planned");
+            self.store.write(&plan.writes).expect("written");
+            self.ledger.done(&plan, &mut self.sums);
+            plan.outcomes.into_iter().next().expect("one")
+        }
+
+        fn change(&mut self, by: u64, change: Change) -> Outcome {
+            self.write(Intent::Make { by, clock: time_of(by), changes: vec![change] })
+        }
+
+        /// What a node that starts would read.
+        fn check_sums(&self) {
+            let (_, read) = Ledger::read(NodeId::new(9, 0), &self.store).expect("readable");
+            let both = [&read, &self.sums].map(|sums| (sums.digest(), sums.rows()));
+            assert_eq!(both[0], both[1]);
+        }
+    }
+
+    fn put(key: &str, value: &str) -> Change {
+        Change::put(Table::Vcard, key, value.to_owned().into_bytes())
+    }
+
+    fn take(rows: Rows) -> Intent {
+        let limit = time_of(1_000_000);
+        Intent::Take(Take { rows, limit, horizon: 0, is_away: false, give_up: None })
+    }
+
+    #[test]
+    fn sums_are_right_before_and_after_a_checkpoint() {
+        let mut writer = Writer::new(1);
+        for by in 0..CHECKPOINT_COMMITS + 9 {
+            writer.change(by, put(&format!("u{}", by % 50), &by.to_string()));
+            if by % 100 == 0 || by >= CHECKPOINT_COMMITS {
+                writer.check_sums();
+            }
+        }
+        let journal = writer.store.scan(JOURNAL_PREFIX, b"", 9_999).expect("readable");
+        assert_eq!(journal.len(), 8, "the rest is in the checkpoint");
+    }
+
+    #[test]
+    fn a_damaged_row_is_refused_and_replaced_by_another_nodes() {
+        let (mut ours, mut theirs) = (Writer::new(1), Writer::new(2));
+        let Outcome::Made(rows) = theirs.change(1, put("u", "value")) else { panic!() };
+        ours.write(take(rows.clone()));
+        let (key, stored) = rows.first().expect("one").clone();
+        let mut torn = stored.clone();
+        *torn.last_mut().expect("not empty") ^= 1;
+        ours.store.write(&[Write::Put(key.clone(), torn)]).expect("written");
+        let refused = ours.change(2, put("u", "x").expect(Expect::Present));
+        assert!(matches!(refused, Outcome::Refused(ChangeError::Store(_))), "{refused:?}");
+        // nobody gives a damaged row away
+        let answer =
+            crate::cluster::durable::answers::answer(&ours.store, words::topic::LOST, &key);
+        let given: Rows =
+            words::read(&answer.expect("readable").expect("an answer")).expect("rows");
+        assert_eq!(given, []);
+        ours.write(take(rows));
+        assert_eq!(ours.store.get(&key).expect("readable"), Some(stored));
+        ours.check_sums();
+        assert_eq!(ours.sums.digest(), theirs.sums.digest());
+    }
+
+    #[test]
+    fn a_change_is_all_or_none_and_its_second_try_is_the_first() {
+        let mut writer = Writer::new(1);
+        let both = |second: Expect| vec![put("a", "1"), put("b", "1").expect(second)];
+        let make = |by, changes| Intent::Make { by, clock: 0, changes };
+        writer.change(1, put("b", "0"));
+        let refused = writer.write(make(10, both(Expect::Absent)));
+        assert_eq!(refused, Outcome::Refused(ChangeError::Exists));
+        assert_eq!(writer.sums.rows(), 1);
+        writer.change(2, Change::remove(Table::Vcard, "b"));
+        let Outcome::Made(first) = writer.write(make(10, both(Expect::Absent))) else { panic!() };
+        assert_eq!(writer.write(make(10, both(Expect::Absent))), Outcome::Made(first));
+        assert_eq!(
+            writer.write(make(11, both(Expect::Absent))),
+            Outcome::Refused(ChangeError::Exists)
+        );
+    }
+
+    #[test]
+    fn a_row_from_far_in_the_future_gets_another_stamp_if_it_is_still_the_same() {
+        let mut writer = Writer::new(1);
+        let Outcome::Made(rows) = writer.change(9_000, put("u", "x")) else { panic!() };
+        let (key, stored) = rows.first().expect("one").clone();
+        let stamp = Row::read(&stored).expect("whole").stamp;
+        let restamp = |stamp| Intent::Restamp { rows: vec![(key.clone(), stamp)], clock: 5 };
+        let other = Stamp { time: stamp.time + 1, ..stamp };
+        assert_eq!(writer.write(restamp(other)), Outcome::Made(vec![]));
+        let Outcome::Made(told) = writer.write(restamp(stamp)) else { panic!() };
+        assert_eq!(Row::read(&told[0].1).expect("whole").stamp.time, 5);
+        writer.check_sums();
+    }
+
+    #[test]
+    fn a_store_of_another_version_is_refused() {
+        let store = Memory::default();
+        store.write(&[Write::Put(b"x".to_vec(), b"y".to_vec())]).expect("written");
+        let error = Ledger::read(NodeId::new(1, 0), &store).expect_err("another layout");
+        assert!(error.to_string().contains("another version"), "{error}");
+    }
+}

@@ -271,6 +271,11 @@ impl Durable {
         Ok((values, next))
     }
 
+    /// The cluster that it is of.
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
     /// How many rows there are, tombstones among them.
     pub fn count(&self) -> u64 {
         self.sums.read().unwrap_or_else(PoisonError::into_inner).rows()

@@ -120,6 +120,8 @@ pub enum Output {
 /// What an operator should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Say {
+    /// For the first time in this life we have what the others have.
+    Agreed,
     /// Rows were fetched that had been missed.
     Fetched {
         /// From whom.

@@ -20,7 +20,7 @@ use jabiru::cluster::durable::Table;
 use jabiru::cluster::durable::change::{Change, ChangeError, Made};
 use jabiru::cluster::durable::layout::bucket_of;
 use jabiru::cluster::durable::layout::{TOMBSTONES_PREFIX, is_row, row_key, tombstone_of};
-use jabiru::cluster::durable::row::{Row, Stamp};
+use jabiru::cluster::durable::row::{Row, Stamp, millis_of};
 use jabiru::cluster::durable::sums::{Delta, Sums, weight};
 use jabiru::storage::Write;
 
@@ -122,7 +122,8 @@ impl Record {
     }
 
     /// Something is on a disk now.
-    pub fn committed(&mut self, now: Time, seat: Seat, disk: &Disk, writes: &[Write]) {
+    /// `old`: a time of day; rows from before it may be given up.
+    pub fn committed(&mut self, now: Time, old: Time, seat: Seat, disk: &Disk, writes: &[Write]) {
         for write in writes {
             match write {
                 Write::Put(key, stored) if is_row(key) => {
@@ -145,8 +146,8 @@ impl Record {
                         row.stamp,
                         if row.value.is_some() { "a value" } else { "a tombstone" }
                     ));
-                    if row.value.is_some() {
-                        // it was away for too long
+                    // it was away for too long; what is young it must keep
+                    if row.value.is_some() && millis_of(row.stamp.time) <= old {
                         self.forget(seat, |of, stamp| of == key && stamp <= row.stamp);
                     }
                 }
@@ -186,29 +187,34 @@ impl Record {
     }
 
     fn check_acknowledged(&self, last: &BTreeMap<Key, Row>) {
-        for (number, wanted) in &self.changes {
-            let Some(done) = &wanted.done else { continue };
-            for ((key, _, is_removal), (stamp, seats)) in wanted.rows.iter().zip(&done.rows) {
-                let text = String::from_utf8_lossy(key);
-                let row = last.get(key);
-                if *is_removal {
-                    let is_back = row.is_some_and(|row| row.value.is_some() && row.stamp < *stamp);
-                    assert!(
-                        !is_back || seats.is_empty(),
-                        "change {number} removed {text} at {stamp:?}, and it came back: {row:?} (13)"
-                    );
-                    continue;
-                }
-                // a later removal may be forgotten by now
-                let mut later = self.written.get(key).into_iter().flatten();
-                let was_removed = later.any(|(later, is_removal)| later > stamp && *is_removal);
-                let stays = row.map_or(was_removed, |row| row.stamp >= *stamp);
-                assert!(
-                    stays || seats.is_empty(),
-                    "change {number} of {text}, {stamp:?}, is lost: {row:?} (11)"
-                );
-            }
+        for (number, key, stamp, _) in self.acknowledged_rows().filter(|row| row.3) {
+            let row = last.get(key);
+            let is_back = row.is_some_and(|row| row.value.is_some() && row.stamp < stamp);
+            let text = String::from_utf8_lossy(key);
+            assert!(
+                !is_back,
+                "change {number} removed {text} at {stamp:?}, and it came back: {row:?} (13)"
+            );
         }
+        for (number, key, stamp, _) in self.acknowledged_rows().filter(|row| !row.3) {
+            // a later removal may be forgotten by now
+            let mut later = self.written.get(key).into_iter().flatten();
+            let was_removed = later.any(|(later, is_removal)| *later > stamp && *is_removal);
+            let row = last.get(key);
+            let stays = row.map_or(was_removed, |row| row.stamp >= stamp);
+            let text = String::from_utf8_lossy(key);
+            assert!(stays, "change {number} of {text}, {stamp:?}, is lost: {row:?} (11)");
+        }
+    }
+
+    /// What was acknowledged, and is on some disk that counts: the change, its
+    /// key, its stamp, and whether it is a removal.
+    fn acknowledged_rows(&self) -> impl Iterator<Item = (u64, &Key, Stamp, bool)> {
+        self.changes.iter().flat_map(|(number, wanted)| {
+            let done = wanted.done.iter().flat_map(|done| &done.rows);
+            let rows = wanted.rows.iter().zip(done).filter(|(_, (_, seats))| !seats.is_empty());
+            rows.map(|((key, _, is_removal), (stamp, _))| (*number, key, *stamp, *is_removal))
+        })
     }
 
     /// Whoever was first does not stay, if the second can have known of it.
@@ -221,7 +227,8 @@ impl Record {
                 for (later, (second, held)) in self.later_than(done.at, key) {
                     // made again, when it had been acknowledged and overwritten
                     let is_again = row.stamp > *stamp && second > stamp;
-                    let is_seen = is_full(done) && is_full(later);
+                    // all acknowledged the second, whoever had the first among them
+                    let is_seen = is_full(later);
                     assert!(
                         held.is_empty() || !(is_again || is_seen || clocks_are_right),
                         "change {number} of {}, acknowledged as {stamp:?}, stays as {:?}, and one as {second:?} came after it (14)",
