@@ -38,6 +38,11 @@ impl Router {
                     self.tell_own(viewer, &addresses);
                 }
             }),
+            Target::Shown(account) => self.read(stanza, |probe| {
+                if let Some(viewer) = &probe.from {
+                    self.show_here(&account.bare(), &viewer.bare());
+                }
+            }),
             Target::Announce => self.announce(from),
             Target::Fetch(seat) => self.fetch_for(seat),
             Target::End(account) => self.end_here(&account.bare()),
@@ -72,7 +77,7 @@ impl Router {
             // the node and all its sessions are gone
             Target::Accounts(_) | Target::Announce | Target::Fetch(_) | Target::End(_) => {}
             // whoever asked hears that they are unavailable
-            Target::Probed(_) => {}
+            Target::Probed(_) | Target::Shown(_) => {}
             Target::Seats(seats) => {
                 self.missed(None, &seats, Item { bytes: stanza, token: None }, &way);
             }

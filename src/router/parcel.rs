@@ -36,6 +36,9 @@ pub enum Target {
     Fetch(Seat),
     /// End the receiver's own sessions of this account: it has gone.
     End(Jid),
+    /// Have the presence of this account shown to the receiver's own sessions
+    /// of the account that probes.
+    Shown(Jid),
 }
 
 /// The head of a parcel.

@@ -63,8 +63,34 @@ impl Router {
         self.probe(viewer, probed.collect());
     }
 
-    /// Somebody shall hear the presence of an account's sessions.
+    /// Somebody shall hear the presence of an account's sessions. The nodes of
+    /// an account of ours ask for it themselves: so it cannot overtake what we
+    /// have just sent them.
     pub(super) fn show(&self, account: &BareJid, viewer: &Jid) {
+        if viewer.resource().is_some() || !self.rooms.serves(viewer.domain()) {
+            return self.show_to(account, viewer);
+        }
+        let probe = presence::bare(PresenceType::Probe, viewer.clone(), None).write();
+        for owner in self.available_at(&viewer.bare()) {
+            if owner == self.me() {
+                self.show_here(account, &viewer.bare());
+                continue;
+            }
+            let label = Label { target: Target::Shown(account.clone().into()), hops: 1 };
+            self.rooms.cluster.deliver(owner, label.pack(&probe));
+        }
+    }
+
+    /// Our own sessions of `viewer` shall hear the presence of an account's.
+    pub(super) fn show_here(&self, account: &BareJid, viewer: &BareJid) {
+        for session in self.rooms.sessions.here(viewer) {
+            if session.row().priority.is_some() {
+                self.show_to(account, session.jid.as_jid());
+            }
+        }
+    }
+
+    fn show_to(&self, account: &BareJid, viewer: &Jid) {
         let owners = self.available_at(account).into_iter();
         let probed = owners.map(|owner| (owner, vec![account.clone().into()]));
         self.probe(viewer, probed.collect());
