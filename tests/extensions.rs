@@ -478,3 +478,47 @@ fn a_request_of_who_is_blocked_is_not_shown() {
     let empty = juliet.succeed("get", "", "<blocklist xmlns='urn:xmpp:blocking'/>");
     assert!(empty.contains("<blocklist xmlns='urn:xmpp:blocking'/>"), "{empty}");
 }
+
+#[test]
+fn the_host_is_known_by_its_capabilities_and_says_whom_to_write_to() {
+    let nodes = Nodes::start_with(2, "[xep.contacts]\nabuse = [\"mailto:abuse@localhost\"]");
+    nodes.account("romeo", "secret");
+    nodes.account("juliet", "secret");
+    let mut raw = Raw::direct(&nodes.list[1]);
+    let features = raw.authenticate("juliet", "secret");
+    assert!(features.contains("<csi xmlns='urn:xmpp:csi:0'/>"), "{features}");
+    let caps = features.split("<c xmlns='http://jabber.org/protocol/caps'").nth(1).expect("caps");
+    let part = |name: &str| {
+        let rest = caps.split(&format!(" {name}='")).nth(1).expect("an attribute");
+        rest.split('\'').next().expect("its value").to_owned()
+    };
+    assert_eq!(part("hash"), "sha-1");
+    let node = format!("{}#{}", part("node"), part("ver"));
+    let mut romeo = online(&nodes.list[0], "romeo", "garden");
+    let ask = |more: &str| format!("<query xmlns='http://jabber.org/protocol/disco#info'{more}/>");
+    let plain = romeo.succeed("get", "localhost", &ask(""));
+    let by_node = romeo.succeed("get", "localhost", &ask(&format!(" node='{node}'")));
+    let inside = |answer: &str| answer.split("<identity").nth(1).expect("an identity").to_owned();
+    assert_eq!(inside(&plain), inside(&by_node), "the same on another node");
+    assert!(by_node.contains(&format!("node='{node}'")), "{by_node}");
+    romeo.fail("get", "localhost", &ask(" node='urn:jabiru:server#other'"), "item-not-found");
+    assert!(plain.contains("<feature var='msgoffline'/>"), "{plain}");
+    let form = "<x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='hidden'>\
+                <value>http://jabber.org/network/serverinfo</value></field>\
+                <field var='abuse-addresses' type='list-multi'>\
+                <value>mailto:abuse@localhost</value></field></x>";
+    assert!(plain.contains(form), "{plain}");
+    // an account is known to its friends
+    let mut juliet = online(&nodes.list[1], "juliet", "balcony");
+    let items = "<query xmlns='http://jabber.org/protocol/disco#items'/>";
+    for child in [ask("").as_str(), items] {
+        juliet.succeed("get", "", child);
+        romeo.fail("get", "juliet@localhost", child, "service-unavailable");
+        romeo.fail("get", "nobody@localhost", child, "service-unavailable");
+    }
+    befriend(&mut romeo, &mut juliet);
+    let heard = romeo.succeed("get", "juliet@localhost", &ask(""));
+    assert!(heard.contains("<identity category='account' type='registered'"), "{heard}");
+    let heard = romeo.succeed("get", "juliet@localhost", items);
+    assert!(heard.contains(items), "{heard}");
+}
