@@ -162,6 +162,8 @@ fn other_devices_see_both_sides_of_a_conversation() {
         .say("<message to='juliet@localhost/balcony' type='groupchat'><body>room</body></message>");
     let heard = tablet.before(&mut romeo, "juliet@localhost/tablet");
     assert!(!heard.contains("secret") && !heard.contains("room"), "{heard}");
+    let heard = balcony.before(&mut romeo, "juliet@localhost/balcony");
+    assert!(heard.contains("<body>secret</body></message>"), "{heard}");
 
     // nobody makes copies himself
     let forged = "<received xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'>\
@@ -213,12 +215,15 @@ fn a_client_that_nobody_looks_at_is_woken_by_words_only() {
         ["two", "three", "mark-"].iter().map(|word| heard.find(word).expect("heard")).collect();
     assert!(places.is_sorted() && !heard.contains("one"), "{heard}");
 
+    let typing = "<composing xmlns='http://jabber.org/protocol/chatstates'/>";
+    let to = "to='juliet@localhost/balcony' type='chat'";
+    romeo.say(&format!("<message {to}>{typing}</message>"));
     present(&mut romeo, "four");
     present(&mut romeo, "five");
     assert_eq!(juliet.raw.gather(), "", "presence can wait again");
     juliet.say("<active xmlns='urn:xmpp:csi:0'/>");
     let heard = juliet.hear("five");
-    assert!(!heard.contains("four"), "{heard}");
+    assert!(heard.contains("<composing") && !heard.contains("four"), "{heard}");
     present(&mut romeo, "six");
     present(&mut romeo, "seven");
     let heard = juliet.hear("seven");
