@@ -213,6 +213,13 @@ pub trait Extension: fmt::Debug + Send + Sync {
         Verdict::Pass
     }
 
+    /// What the sessions of an account of ours get for a message, if it is not
+    /// that message as it came.
+    fn delivered(&self, message: &Stanza) -> Option<Stanza> {
+        let _ = message;
+        None
+    }
+
     /// Who else shall see a message that goes its way now.
     fn copies(&self, rooms: &Rooms, message: &Stanza, side: Side<'_>) -> Vec<Effect> {
         let _ = (rooms, message, side);

@@ -71,6 +71,13 @@ impl LocalRouter {
         self.judge(|extension| extension.arriving(&self.rooms, stanza))
     }
 
+    /// A message as the sessions of an account of ours get it.
+    pub fn delivered(&self, message: Stanza) -> Stanza {
+        self.extensions
+            .iter()
+            .fold(message, |message, extension| extension.delivered(&message).unwrap_or(message))
+    }
+
     /// Who else shall see a message.
     pub fn copies(&self, message: &Stanza, side: Side<'_>) -> Vec<Effect> {
         let extensions = self.extensions.iter();

@@ -162,6 +162,8 @@ fn other_devices_see_both_sides_of_a_conversation() {
         .say("<message to='juliet@localhost/balcony' type='groupchat'><body>room</body></message>");
     let heard = tablet.before(&mut romeo, "juliet@localhost/tablet");
     assert!(!heard.contains("secret") && !heard.contains("room"), "{heard}");
+    let heard = balcony.before(&mut romeo, "juliet@localhost/balcony");
+    assert!(heard.contains("<body>secret</body></message>"), "{heard}");
 
     // nobody makes copies himself
     let forged = "<received xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'>\
@@ -213,12 +215,15 @@ fn a_client_that_nobody_looks_at_is_woken_by_words_only() {
         ["two", "three", "mark-"].iter().map(|word| heard.find(word).expect("heard")).collect();
     assert!(places.is_sorted() && !heard.contains("one"), "{heard}");
 
+    let typing = "<composing xmlns='http://jabber.org/protocol/chatstates'/>";
+    let to = "to='juliet@localhost/balcony' type='chat'";
+    romeo.say(&format!("<message {to}>{typing}</message>"));
     present(&mut romeo, "four");
     present(&mut romeo, "five");
     assert_eq!(juliet.raw.gather(), "", "presence can wait again");
     juliet.say("<active xmlns='urn:xmpp:csi:0'/>");
     let heard = juliet.hear("five");
-    assert!(!heard.contains("four"), "{heard}");
+    assert!(heard.contains("<composing") && !heard.contains("four"), "{heard}");
     present(&mut romeo, "six");
     present(&mut romeo, "seven");
     let heard = juliet.hear("seven");
@@ -477,4 +482,48 @@ fn a_request_of_who_is_blocked_is_not_shown() {
     juliet.succeed("set", "", &list("unblock", &[]));
     let empty = juliet.succeed("get", "", "<blocklist xmlns='urn:xmpp:blocking'/>");
     assert!(empty.contains("<blocklist xmlns='urn:xmpp:blocking'/>"), "{empty}");
+}
+
+#[test]
+fn the_host_is_known_by_its_capabilities_and_says_whom_to_write_to() {
+    let nodes = Nodes::start_with(2, "[xep.contacts]\nabuse = [\"mailto:abuse@localhost\"]");
+    nodes.account("romeo", "secret");
+    nodes.account("juliet", "secret");
+    let mut raw = Raw::direct(&nodes.list[1]);
+    let features = raw.authenticate("juliet", "secret");
+    assert!(features.contains("<csi xmlns='urn:xmpp:csi:0'/>"), "{features}");
+    let caps = features.split("<c xmlns='http://jabber.org/protocol/caps'").nth(1).expect("caps");
+    let part = |name: &str| {
+        let rest = caps.split(&format!(" {name}='")).nth(1).expect("an attribute");
+        rest.split('\'').next().expect("its value").to_owned()
+    };
+    assert_eq!(part("hash"), "sha-1");
+    let node = format!("{}#{}", part("node"), part("ver"));
+    let mut romeo = online(&nodes.list[0], "romeo", "garden");
+    let ask = |more: &str| format!("<query xmlns='http://jabber.org/protocol/disco#info'{more}/>");
+    let plain = romeo.succeed("get", "localhost", &ask(""));
+    let by_node = romeo.succeed("get", "localhost", &ask(&format!(" node='{node}'")));
+    let inside = |answer: &str| answer.split("<identity").nth(1).expect("an identity").to_owned();
+    assert_eq!(inside(&plain), inside(&by_node), "the same on another node");
+    assert!(by_node.contains(&format!("node='{node}'")), "{by_node}");
+    romeo.fail("get", "localhost", &ask(" node='urn:jabiru:server#other'"), "item-not-found");
+    assert!(plain.contains("<feature var='msgoffline'/>"), "{plain}");
+    let form = "<x xmlns='jabber:x:data' type='result'><field var='FORM_TYPE' type='hidden'>\
+                <value>http://jabber.org/network/serverinfo</value></field>\
+                <field var='abuse-addresses' type='list-multi'>\
+                <value>mailto:abuse@localhost</value></field></x>";
+    assert!(plain.contains(form), "{plain}");
+    // an account is known to its friends
+    let mut juliet = online(&nodes.list[1], "juliet", "balcony");
+    let items = "<query xmlns='http://jabber.org/protocol/disco#items'/>";
+    for child in [ask("").as_str(), items] {
+        juliet.succeed("get", "", child);
+        romeo.fail("get", "juliet@localhost", child, "service-unavailable");
+        romeo.fail("get", "nobody@localhost", child, "service-unavailable");
+    }
+    befriend(&mut romeo, &mut juliet);
+    let heard = romeo.succeed("get", "juliet@localhost", &ask(""));
+    assert!(heard.contains("<identity category='account' type='registered'"), "{heard}");
+    let heard = romeo.succeed("get", "juliet@localhost", items);
+    assert!(heard.contains(items), "{heard}");
 }

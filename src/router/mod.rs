@@ -114,11 +114,12 @@ impl Router {
             Plan::To(places) => {
                 let seats: Seats =
                     places.iter().filter_map(|place| free.get(*place)).map(seat).collect();
-                let copies = match stanza.kind {
+                let (stanza, copies) = match stanza.kind {
                     Kind::Message(_) if way.is_first => {
-                        self.local.copies(&stanza, Side::Received(&seats))
+                        let copies = self.local.copies(&stanza, Side::Received(&seats));
+                        (self.local.delivered(stanza), copies)
                     }
-                    _ => Vec::new(),
+                    _ => (stanza, Vec::new()),
                 };
                 self.deliver(&stanza, seats, &way);
                 self.effects(copies);

@@ -13,6 +13,8 @@ use crate::cluster::table::Entry;
 use crate::extension::{About, Answer, Asked, Cx, Effect, Extension, Reply, Rooms, Side, Verdict};
 use crate::session_manager::session::{self, Seat};
 use crate::xml::element::Element;
+use crate::xml::head::Raw;
+use crate::xml::pieces::pieces;
 use crate::xmpp::error::StanzaCondition;
 use crate::xmpp::jid::{BareJid, Jid};
 use crate::xmpp::kind::{IqType, Kind, MessageType};
@@ -67,6 +69,17 @@ impl Extension for Carbons {
             true => Verdict::Ignore,
             false => Verdict::Reject(StanzaCondition::NotAcceptable.into()),
         }
+    }
+
+    /// That a message is private is nobody's business but the servers' (§9).
+    fn delivered(&self, message: &Stanza) -> Option<Stanza> {
+        memmem::find(&message.payload, CARBONS.as_bytes())?;
+        let pieces = pieces(&message.payload).ok()?;
+        let is_private = |piece: &Raw| piece.is("private", CARBONS, CLIENT);
+        let others = pieces.iter().filter(|piece| !is_private(piece));
+        let payload: Vec<&[u8]> = others.map(|piece| &piece.bytes[..]).collect();
+        let payload = (payload.len() < pieces.len()).then(|| payload.concat().into())?;
+        Some(Stanza { payload, ..message.clone() })
     }
 
     fn copies(&self, rooms: &Rooms, message: &Stanza, side: Side<'_>) -> Vec<Effect> {
@@ -243,6 +256,14 @@ mod tests {
         assert!(!is("<private xmlns='urn:xmpp:carbons:2'/>"));
         let extra = Bytes::from_static(b" xmlns:c='urn:xmpp:carbons:2'");
         assert!(is_copy(&Stanza { extra, ..message(Chat, "<c:sent/>") }));
+    }
+
+    #[test]
+    fn what_is_private_is_delivered_without_saying_so() {
+        let private = "<body>x</body> <private xmlns='urn:xmpp:carbons:2'/><a xmlns='u'>y</a>";
+        let delivered = Carbons.delivered(&message(Chat, private)).expect("it is private");
+        assert_eq!(delivered.payload, "<body>x</body><a xmlns='u'>y</a>");
+        assert_eq!(Carbons.delivered(&message(Chat, "<body>urn:xmpp:carbons:2</body>")), None);
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! Service discovery (XEP-0030): what the host can do, and what it has.
+//! Service discovery (XEP-0030): what the host can do, and what it has; and
+//! accounts, for whoever may see their presence.
 
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
 use crate::extension::{About, Answer, Cx, Extension, Place};
+use crate::xep::caps;
 use crate::xml::element::Element;
 use crate::xmpp::error::StanzaCondition;
 use crate::xmpp::kind::{IqType, Kind};
@@ -31,41 +33,63 @@ impl Extension for Disco {
         let is_query = request.kind == Kind::Iq(IqType::Get) && &*child.name == "query";
         let query = Element::parse(&request.payload, CLIENT).ok().filter(|_| is_query);
         let query = query.ok_or(StanzaCondition::BadRequest)?;
-        if let Some(node) = query.attribute("node").filter(|node| !node.is_empty()) {
-            let extensions = cx.extensions.iter();
-            let mut told =
-                extensions.filter_map(|extension| extension.node(cx, request, &child.ns, node));
-            return told.next().unwrap_or(Err(StanzaCondition::ItemNotFound.into()));
-        }
-        // An account tells itself to its own clients only.
-        if cx.place == Place::Account && !cx.is_own(request) {
+        // An account tells itself to those only who know it (§8).
+        if cx.place == Place::Account && !is_friend(cx, request) {
             return Err(StanzaCondition::ServiceUnavailable.into());
         }
-        let answer = match &*child.ns {
-            DISCO_INFO => info(cx),
+        let node = query.attribute("node").filter(|node| !node.is_empty());
+        let answer = match (&*child.ns, cx.place) {
+            (DISCO_INFO, Place::Host) => host(cx.extensions),
+            (DISCO_INFO, Place::Account) => account(cx.extensions),
             _ => Element::new("query", DISCO_ITEMS),
+        };
+        let answer = match node {
+            None => answer,
+            Some(node) if is_own_node(cx, &child.ns, node) => answer.attr("node", node),
+            Some(node) => {
+                let extensions = cx.extensions.iter();
+                let mut told =
+                    extensions.filter_map(|extension| extension.node(cx, request, &child.ns, node));
+                return told.next().unwrap_or(Err(StanzaCondition::ItemNotFound.into()));
+            }
         };
         Ok(answer.to_bytes(CLIENT).into())
     }
 }
 
-fn info(cx: &Cx<'_>) -> Element {
-    let (category, kind) = match cx.place {
-        Place::Host => ("server", "im"),
-        Place::Account => ("account", "registered"),
-    };
+/// Whether the host has this node: its capabilities, and no others.
+fn is_own_node(cx: &Cx<'_>, ns: &str, node: &str) -> bool {
+    ns == DISCO_INFO && cx.place == Place::Host && node == caps::node(cx.extensions)
+}
+
+fn is_friend(cx: &Cx<'_>, request: &Stanza) -> bool {
+    let (Some(from), Some(to)) = (&request.from, &request.to) else { return false };
+    cx.rooms.may_see(&to.bare(), from)
+}
+
+/// What the host says of itself.
+pub fn host(extensions: &[Box<dyn Extension>]) -> Element {
+    let info = info("server", "im", extensions, |about| about.host_features);
+    extensions.iter().filter_map(|extension| extension.form()).fold(info, Element::child)
+}
+
+/// What is said of an account.
+fn account(extensions: &[Box<dyn Extension>]) -> Element {
+    info("account", "registered", extensions, |about| about.account_features)
+}
+
+fn info(
+    category: &str,
+    kind: &str,
+    extensions: &[Box<dyn Extension>],
+    features: impl Fn(&About) -> &'static [&'static str],
+) -> Element {
     let identity = Element::new("identity", DISCO_INFO)
         .attr("category", category)
         .attr("type", kind)
         .attr("name", "Jabiru");
-    let about = cx.extensions.iter().map(|extension| extension.about());
-    let features: BTreeSet<&str> = about
-        .flat_map(|about| match cx.place {
-            Place::Host => about.host_features,
-            Place::Account => about.account_features,
-        })
-        .copied()
-        .collect();
+    let features: BTreeSet<&str> =
+        extensions.iter().flat_map(|extension| features(&extension.about())).copied().collect();
     features
         .into_iter()
         .fold(Element::new("query", DISCO_INFO).child(identity), |query, feature| {

@@ -1,9 +1,11 @@
 //! Extensions: one file each, one line in the list.
 
 pub mod blocking;
+pub mod caps;
 pub mod carbons;
 pub mod commands;
 pub mod config;
+pub mod contact_addresses;
 pub mod disco;
 pub mod elsewhere;
 pub mod last;
@@ -31,6 +33,8 @@ pub fn all(config: &config::Config) -> Vec<Box<dyn Extension>> {
         Box::new(time::Time),
         Box::new(last::Last),
         Box::new(offline::Offline),
+        Box::new(caps::Caps),
+        Box::new(contact_addresses::ContactAddresses { contacts: config.contacts.clone() }),
         Box::new(blocking::Blocking {
             blocked: Blocked::default(),
             blocked_max: config.blocked_max,
@@ -47,7 +51,8 @@ pub fn all(config: &config::Config) -> Vec<Box<dyn Extension>> {
 
 /// What the stream's features say of extensions, as XML.
 pub fn features(extensions: &[Box<dyn Extension>]) -> String {
-    extensions.iter().map(|extension| extension.about().stream_feature).collect()
+    let features = extensions.iter().map(|extension| extension.about().stream_feature);
+    features.chain([&*caps::feature(extensions)]).collect()
 }
 
 /// The child of a request, as bytes that mean the same anywhere.

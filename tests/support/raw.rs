@@ -159,9 +159,9 @@ impl Raw {
         self.take(resource);
     }
 
-    /// Logs in by PLAIN, up to the second features.
+    /// Logs in by PLAIN, up to the second features, and gives these back.
     #[track_caller]
-    pub fn authenticate(&mut self, user: &str, password: &str) {
+    pub fn authenticate(&mut self, user: &str, password: &str) -> String {
         use base64::Engine as _;
         self.say(HEADER.as_bytes());
         self.hear("</stream:features>");
@@ -170,7 +170,7 @@ impl Raw {
         let sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
         self.say(format!("<auth xmlns='{sasl}' mechanism='PLAIN'>{plain}</auth>").as_bytes());
         self.hear("<success");
-        self.open();
+        self.open()
     }
 
     /// Logs in by SCRAM-SHA-256 and binds a resource.
@@ -209,9 +209,9 @@ impl Raw {
         self.take(resource);
     }
 
-    fn open(&mut self) {
+    fn open(&mut self) -> String {
         self.say(HEADER.as_bytes());
-        self.hear("</stream:features>");
+        self.hear("</stream:features>")
     }
 
     fn take(&mut self, resource: &str) {
