@@ -1,8 +1,8 @@
 //! Builds the rooms bottom-up and introduces them: the only file that knows
 //! all of them.
 
-mod life;
-mod operated;
+pub mod life;
+pub mod operated;
 
 use std::path::PathBuf;
 use std::sync::Arc;

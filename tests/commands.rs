@@ -327,3 +327,25 @@ fn whatever_is_said_is_heard_on_the_other_node() {
     let (exit, text) = said_with(n0, &["send", "--stanza", "-"], "<message to='a@localhost'/>");
     assert!(exit == 1 && text.contains("`from`"), "{text}");
 }
+
+#[test]
+fn who_was_banned_behind_the_back_of_a_node_is_sent_away_by_it_as_well() {
+    let nodes = Nodes::start(2);
+    let [n0, n1] = [&nodes.list[0], &nodes.list[1]];
+    nodes.account("romeo", "secret");
+    let mut romeo = online(n1, "romeo");
+    let signal = |name: &str| {
+        let id = n1.id().to_string();
+        let sent = std::process::Command::new("kill").args([name, &id]).status();
+        assert!(sent.expect("it runs").success());
+    };
+    signal("-STOP");
+    wait_for("the others give it up", || n0.verdict().as_deref() == Some("1 node, alone"));
+    let banned = said(n0, &["ban", "romeo@localhost"]);
+    signal("-CONT");
+    assert_eq!(banned, (0, "romeo@localhost is banned (on 1 node)\n".into()));
+    let last = romeo.rest();
+    assert!(last.contains("<not-authorized") && last.contains("is disabled"), "{last}");
+    nodes.wait_until_all_agree();
+    check(n1, &["ban"], 0, "1 banned account");
+}

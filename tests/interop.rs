@@ -251,3 +251,38 @@ fn a_killed_node_loses_no_message_between_real_clients() {
     nodes.list[1].start();
     nodes.wait_until_all_agree();
 }
+
+#[test]
+fn slixmpp_makes_changes_administers_and_cancels_accounts() {
+    let mut nodes = Nodes::prepare(2, "[register]\nenabled = true\n");
+    for node in &mut nodes.list {
+        node.configure("[admin]\n", "[admin]\nadmins = [\"romeo@localhost\"]\n");
+        node.start();
+    }
+    nodes.wait_until_all_agree();
+    nodes.account("romeo", "r0m30");
+    let mut slix = Slix::start();
+    let port = nodes.list[0].ports.direct;
+    slix.tell(&format!("register j {} balcony1 {port}", jid("juliet", "x")));
+    slix.wait_for("j registered");
+    slix.wait_for("j online");
+    slix.tell("password j balcony2");
+    slix.wait_for("j did password");
+    slix.connect("r", &nodes.list[1], "starttls", &jid("romeo", "x"), "r0m30", "-");
+    slix.wait_for("r online");
+    slix.tell("command r add-user accountjid=nurse@localhost password=n password-verify=n");
+    assert_eq!(slix.wait_for("r command"), "r command completed nurse@localhost added");
+    slix.tell("command r add-user accountjid=nurse@localhost password=n password-verify=n");
+    assert_eq!(slix.wait_for("r failed"), "r failed conflict");
+    slix.tell("command j add-user accountjid=x@localhost password=n password-verify=n");
+    assert_eq!(slix.wait_for("j failed"), "j failed forbidden");
+    slix.tell("command r disable-user accountjids=nurse@localhost");
+    assert_eq!(slix.wait_for("r command"), "r command completed 1 user disabled");
+    slix.connect("n", &nodes.list[0], "direct", &jid("nurse", "x"), "n", "SCRAM-SHA-256");
+    assert_eq!(slix.wait_for("n refused"), "n refused account-disabled");
+    slix.tell("cancel j");
+    slix.wait_for("j did cancel");
+    assert_eq!(slix.wait_for("j stream-error"), "j stream-error not-authorized");
+    slix.connect("again", &nodes.list[1], "direct", &jid("juliet", "x"), "balcony2", "-");
+    assert_eq!(slix.wait_for("again refused"), "again refused not-authorized");
+}

@@ -13,8 +13,13 @@ const UNSAID: [&str; 4] = ["|", "RFC 6120", "SASL", "not yet"];
 fn the_readme_lists_what_the_extensions_say_of_themselves() {
     let im = jabiru::im::all(&jabiru::im::config::Config::default());
     let xep = jabiru::xep::all(&jabiru::xep::config::Config::default());
-    let said: BTreeSet<String> =
-        im.iter().chain(&xep).map(|extension| extension.about().specification.to_owned()).collect();
+    let own = jabiru::server::operated::operated(&jabiru::config::Config::default());
+    let said: BTreeSet<String> = im
+        .iter()
+        .chain(&xep)
+        .chain(&own)
+        .map(|extension| extension.about().specification.to_owned())
+        .collect();
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = fs::read_to_string(readme).expect("readable");
     let table = readme.split("## What it does").nth(1).expect("the section");

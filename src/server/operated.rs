@@ -8,7 +8,7 @@ use crate::xep::register::Register;
 use crate::xmpp::jid::BareJid;
 
 /// The extensions of whoever runs this server.
-pub(super) fn operated(config: &Config) -> Vec<Box<dyn Extension>> {
+pub fn operated(config: &Config) -> Vec<Box<dyn Extension>> {
     vec![Box::new(Register::new(config.register.clone())), Box::new(Commands::new(admins(config)))]
 }
 

@@ -3,11 +3,15 @@
     connect NAME JID PASSWORD PORT starttls|direct MECHANISM|-
     say NAME TO TEXT
     close NAME
+    register NAME JID PASSWORD PORT             makes the account, then connects
+    password NAME NEW | cancel NAME             by XEP-0077
+    command NAME NODE VAR=VALUE...              by XEP-0050 and XEP-0133
 
 Every line of the output is something that happened to a client:
     NAME online JID | NAME heard FROM TEXT | NAME error FROM CONDITION
     NAME stream-error CONDITION | NAME refused CONDITION | NAME mechanism M
-    NAME offline
+    NAME offline | NAME registered | NAME did WHAT | NAME failed CONDITION
+    NAME command STATUS NOTE
 """
 
 import asyncio
@@ -32,6 +36,9 @@ class Client(slixmpp.ClientXMPP):
         self.ca_certs = ca
         self.ssl_context = ssl.create_default_context(cafile=ca)
         self.auto_reconnect = False
+        for plugin in ("xep_0077", "xep_0050", "xep_0004"):
+            self.register_plugin(plugin)
+        self["xep_0077"].create_account = False
         self.add_event_handler("session_start", self.start)
         self.add_event_handler("message", self.heard)
         self.add_event_handler("message_error", self.bounced)
@@ -58,8 +65,52 @@ class Client(slixmpp.ClientXMPP):
         say(self.name, "stream-error", error["condition"])
 
 
+class Newcomer(Client):
+    def __init__(self, *words):
+        super().__init__(*words)
+        self["xep_0077"].create_account = True
+        self.add_event_handler("register", self.register)
+
+    async def register(self, _):
+        iq = self.Iq()
+        iq["type"] = "set"
+        iq["register"]["username"] = self.boundjid.user
+        iq["register"]["password"] = self.password
+        await report(self, "registered", iq.send())
+
+
+async def report(client, what, answer):
+    try:
+        await answer
+        say(client.name, what)
+    except slixmpp.exceptions.IqError as error:
+        say(client.name, "failed", error.iq["error"]["condition"])
+
+
+def give(client, node, fields):
+    def fill_in(_, session):
+        form = client["xep_0004"].make_form(ftype="submit")
+        for field in fields:
+            var, value = field.split("=", 1)
+            form.add_field(var=var, value=value)
+        session["payload"] = form
+        session["next"] = told
+        client["xep_0050"].complete_command(session)
+
+    def told(iq, _):
+        notes = [text for _, text in iq["command"]["notes"]]
+        say(client.name, "command", iq["command"]["status"], *notes)
+
+    def failed(iq, _):
+        say(client.name, "failed", iq["error"]["condition"])
+
+    full = "http://jabber.org/protocol/admin#" + node
+    client["xep_0050"].start_command(client.boundjid.host, full, {"next": fill_in, "error": failed})
+
+
 def connect(ca, name, jid, password, port, door, mechanism):
-    client = Client(name, jid, password, mechanism, ca)
+    kind = Newcomer if mechanism == "register" else Client
+    client = kind(name, jid, password, "-" if kind is Newcomer else mechanism, ca)
     clients[name] = client
     direct = door == "direct"
     client.enable_direct_tls = direct
@@ -78,6 +129,16 @@ async def main(ca):
             connect(ca, name, *words)
         elif command == "say":
             clients[name].send_message(mto=words[0], mbody=" ".join(words[1:]), mtype="chat")
+        elif command == "register":
+            connect(ca, name, words[0], words[1], words[2], "direct", "register")
+        elif command == "password":
+            changed = clients[name]["xep_0077"].change_password(words[0])
+            await report(clients[name], "did password", changed)
+        elif command == "cancel":
+            cancelled = clients[name]["xep_0077"].cancel_registration()
+            await report(clients[name], "did cancel", cancelled)
+        elif command == "command":
+            give(clients[name], words[0], words[1:])
         elif command == "close":
             await clients[name].disconnect()
 

@@ -80,7 +80,7 @@ impl Commands {
 impl Extension for Commands {
     fn about(&self) -> About {
         About {
-            specification: "XEP-0050: Ad-Hoc Commands, with XEP-0133: Service Administration",
+            specification: "XEP-0050: Ad-Hoc Commands",
             host_features: &[COMMANDS],
             requests: &[COMMANDS],
             ..About::default()
