@@ -193,7 +193,6 @@ impl Stage<'_> {
         for (name, value) in &self.known {
             words = words.replace(&format!("{{{name}}}"), &map(value, self.number));
         }
-        if words.contains("jabber:iq:roster") && words.contains("'get'") {}
         self.client(who)?.say(&words);
         self.restless = Some(who);
         Ok(())
