@@ -245,17 +245,22 @@ fn a_row_that_the_disk_has_changed_is_fetched_from_another_node() {
     let mut nodes = Nodes::start(2);
     nodes.account("romeo", "secret");
     nodes.wait_until_all_agree();
+    // what its row holds is in a backup, right behind its key
+    let name = format!("romeo@{DOMAIN}");
+    let backup = nodes.folder.path().join("backup");
+    nodes.list[0].jabiru(&["backup", backup.to_str().expect("text")], "");
+    let backup = std::fs::read(&backup).expect("readable");
+    let find = |text: &[u8], what: &[u8]| -> Vec<usize> {
+        let places = text.windows(what.len()).enumerate();
+        places.filter(|(_, window)| *window == what).map(|(at, _)| at).collect()
+    };
+    let begin = find(&backup, name.as_bytes())[0] + name.len() + 10;
     nodes.list[0].stop();
     let path = nodes.list[0].folder.join("data/store.redb");
     let mut file = std::fs::read(&path).expect("readable");
-    let name = format!("romeo@{DOMAIN}");
-    // its key, and right behind it its row, whose first byte is a version
-    let places: Vec<usize> = (0..file.len() - name.len())
-        .filter(|at| file[*at..].starts_with(name.as_bytes()))
-        .collect();
-    for at in &places {
-        file[at + name.len() + 20] ^= 0x01;
-    }
+    let places = find(&file, &backup[begin..begin + 32]);
+    assert!(!places.is_empty(), "the row is nowhere");
+    places.into_iter().for_each(|at| file[at] ^= 0x01);
     std::fs::write(&path, file).expect("writable");
     nodes.list[0].start();
     nodes.wait_until_all_agree();

@@ -50,6 +50,9 @@ pub struct Record {
     changes: BTreeMap<u64, Wanted>,
     /// All rows that ever were on a disk: whether they were removals.
     written: BTreeMap<Key, BTreeMap<Stamp, bool>>,
+    /// Which change a row's number is of.
+    numbers: BTreeMap<u64, u64>,
+    pub clocks_are_right: bool,
     acknowledged: u64,
     pub told: Vec<String>,
 }
@@ -71,6 +74,7 @@ impl Record {
             (row_key(table, key), by.wrapping_add(at), is_removal)
         });
         let wanted = Wanted { begun: now, rows: rows.collect(), done: None };
+        self.numbers.extend(wanted.rows.iter().map(|(_, by, _)| (*by, number)));
         self.changes.insert(number, wanted);
     }
 
@@ -134,6 +138,7 @@ impl Record {
                         String::from_utf8_lossy(key),
                         row.stamp
                     ));
+                    self.check_again(now, key, &row);
                     let is_removal = row.value.is_none();
                     self.written.entry(key.clone()).or_default().insert(row.stamp, is_removal);
                 }
@@ -154,6 +159,25 @@ impl Record {
                 _ => {}
             }
         }
+    }
+
+    /// Nobody makes a change once more that was acknowledged and overwritten.
+    fn check_again(&self, now: Time, key: &Key, row: &Row) {
+        let Some(number) = self.numbers.get(&row.by).filter(|_| self.clocks_are_right) else {
+            return;
+        };
+        let wanted = &self.changes[number];
+        let (Some(done), Some(at)) =
+            (&wanted.done, wanted.rows.iter().position(|(other, ..)| other == key))
+        else {
+            return;
+        };
+        let Some((stamp, _)) = done.rows.get(at) else { return };
+        let mut later = self.later_than(done.at, key).map(|(_, (later, _))| *later);
+        assert!(
+            row.stamp <= *stamp || !later.any(|later| *stamp < later && later < row.stamp),
+            "{now}: change {number} was acknowledged as {stamp:?}, overwritten, and made again (14)"
+        );
     }
 
     /// A disk has been replaced by an older copy of it.
@@ -218,7 +242,7 @@ impl Record {
     }
 
     /// Whoever was first does not stay, if the second can have known of it.
-    fn check_order(&self, last: &BTreeMap<Key, Row>, seats: usize, clocks_are_right: bool) {
+    fn check_order(&self, last: &BTreeMap<Key, Row>, seats: usize) {
         let is_full = |done: &Acknowledged| done.made == Made { nodes: seats as u32, late: 0 };
         for (number, wanted) in &self.changes {
             let Some(done) = &wanted.done else { continue };
@@ -230,7 +254,7 @@ impl Record {
                     // all acknowledged the second, whoever had the first among them
                     let is_seen = is_full(later);
                     assert!(
-                        held.is_empty() || !(is_again || is_seen || clocks_are_right),
+                        held.is_empty() || !(is_again || is_seen || self.clocks_are_right),
                         "change {number} of {}, acknowledged as {stamp:?}, stays as {:?}, and one as {second:?} came after it (14)",
                         String::from_utf8_lossy(key),
                         row.stamp,
@@ -282,7 +306,7 @@ fn check_disk(seat: Seat, disk: &Disk, sums: &Sums) {
 }
 
 /// What must hold after calm.
-pub fn after_calm(world: &mut World, clocks_are_right: bool) {
+pub fn after_calm(world: &mut World) {
     let first = rows_of(&world.seats[0].disk);
     for (seat, place) in world.seats.iter().enumerate() {
         let life = place.life.as_ref().expect("all were started");
@@ -290,7 +314,7 @@ pub fn after_calm(world: &mut World, clocks_are_right: bool) {
         assert_eq!(rows_of(&place.disk), first, "n{seat} has other rows than n0 (12)");
     }
     world.record.check_acknowledged(&first);
-    world.record.check_order(&first, world.seats.len(), clocks_are_right);
+    world.record.check_order(&first, world.seats.len());
     assert!(world.record.acknowledged > 0, "nothing was ever acknowledged (11)");
 }
 

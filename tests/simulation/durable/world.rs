@@ -398,17 +398,22 @@ impl World {
 
     /// Somebody changes something somewhere.
     fn work(&mut self) {
-        let pause = if self.is_busy { self.random.random_range(0..400) } else { MINUTE };
+        let pause = if self.is_busy { self.random.random_range(0..400) } else { 10 * SECOND };
         self.put(pause, Event::Work);
         let seat = self.random.random_range(0..self.seats.len());
         let is_up = self.seats[seat].life.as_ref().is_some_and(|life| life.frozen.is_none());
         if !self.is_busy || !is_up {
             return;
         }
-        let owner = format!("u{}@im", self.random.random_range(0..3));
-        let rows = if self.random.random_bool(0.2) { 2 } else { 1 };
         let by: u64 = self.random.random();
         let number = self.record.next_change();
+        // most fight for a few rows; some are changed once or twice, so that
+        // it is seen if they are lost
+        let owner = match self.random.random_range(0..10) {
+            0..2 => format!("v{}@im", number / 2),
+            _ => format!("u{}@im", self.random.random_range(0..3)),
+        };
+        let rows = if self.random.random_bool(0.2) { 2 } else { 1 };
         let changes: Vec<Change> = (0..rows)
             .map(|row| {
                 let key = format!("{owner}\0{row}");
