@@ -87,7 +87,7 @@ impl Router {
             let directed = std::mem::take(&mut said.directed);
             let was_there = said.last.take().is_some();
             if was_there && !self.is_taken(&session.jid, session.number) {
-                self.broadcast(stanza, watchers(&account, &self.contacts(&account)));
+                self.broadcast(stanza, self.told_of_end(&account));
                 self.note_last(&account, Some(stanza));
             }
             (was_there, directed)
@@ -100,6 +100,15 @@ impl Router {
             if !(told.contains(&to.bare()) && self.heard_broadcast(&to)) {
                 self.carry(Stanza { to: Some(to), ..stanza.clone() }, Way::default());
             }
+        }
+    }
+
+    /// Who hears that a session has ended. The contacts of an account that has
+    /// gone heard it when the account went: see `removal`.
+    fn told_of_end(&self, account: &BareJid) -> Vec<BareJid> {
+        match self.exists(&account.clone().into()) {
+            true => watchers(account, &self.contacts(account)),
+            false => vec![account.clone()],
         }
     }
 

@@ -5,12 +5,15 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{RwLock, RwLockReadGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::client::{Client, Fault, PATIENCE, Unmap};
 use super::support::{Nodes, run};
+
+/// How long a command may take: changes wait for nodes that have just met.
+const OPERATOR_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The password of everybody.
 pub const PASSWORD: &str = "secret";
@@ -68,7 +71,7 @@ impl Service {
         let socket = self.nodes().list[node].socket();
         let ask = || -> std::io::Result<Value> {
             let mut stream = UnixStream::connect(&socket)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(OPERATOR_PATIENCE))?;
             stream.write_all(format!("{request}\n").as_bytes())?;
             let mut answer = String::new();
             BufReader::new(stream).read_line(&mut answer)?;

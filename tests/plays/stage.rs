@@ -72,26 +72,30 @@ pub fn perform(
 }
 
 impl Stage<'_> {
-    /// Everybody's account, but of those who only open a stream.
+    /// Everybody's account.
     fn accounts(&mut self) -> Result<(), Fault> {
-        let comes = |actor: usize| {
-            self.play.lines.iter().any(|line| match &line.act {
-                Act::Comes { who, .. } | Act::ComesOnline(who) => *who == actor,
-                Act::Contacts { one, other, .. } => *one == actor || *other == actor,
-                _ => false,
-            })
-        };
-        let opens = |actor: usize| self.play.lines.iter().any(|line| line.act == Act::Opens(actor));
-        for (at, actor) in self.play.cast.iter().enumerate() {
+        for actor in &self.play.cast {
             let bare = self.bare(actor);
             let is_made = self.passwords.contains_key(&bare);
-            if is_made || (opens(at) && !comes(at)) {
+            if is_made || !self.has_account(&bare) {
                 continue;
             }
             self.service.account(&bare)?;
             self.passwords.insert(bare, PASSWORD.to_owned());
         }
         Ok(())
+    }
+
+    /// Whoever first opens a stream only has none: it may make one.
+    fn has_account(&self, bare: &str) -> bool {
+        let is_one = |who: Who| self.bare(&self.play.cast[who]) == bare;
+        let first = self.play.lines.iter().find_map(|line| match &line.act {
+            Act::Opens(who) if is_one(*who) => Some(false),
+            Act::Comes { who, .. } | Act::ComesOnline(who) if is_one(*who) => Some(true),
+            Act::Contacts { one, other, .. } if is_one(*one) || is_one(*other) => Some(true),
+            _ => None,
+        });
+        first.unwrap_or(false)
     }
 
     fn line(&mut self, line: &Line) -> Result<(), Fault> {
