@@ -527,3 +527,26 @@ fn the_host_is_known_by_its_capabilities_and_says_whom_to_write_to() {
     let heard = romeo.succeed("get", "juliet@localhost", items);
     assert!(heard.contains(items), "{heard}");
 }
+
+#[test]
+fn a_lost_node_tells_nothing_of_who_is_blocked() {
+    let mut nodes = Nodes::start(3);
+    for user in ["romeo", "nurse", "juliet"] {
+        nodes.account(user, "secret");
+    }
+    let mut romeo = online(&nodes.list[0], "romeo", "garden");
+    let mut juliet = online(&nodes.list[2], "juliet", "balcony");
+    befriend(&mut romeo, &mut juliet);
+    juliet.succeed("set", "", &list("block", &["romeo@localhost"]));
+    romeo.hear("type='unavailable'/>");
+    // one who is not blocked hears it, and then Romeo would have
+    let mut nurse = online(&nodes.list[0], "nurse", "kitchen");
+    juliet.say("<presence to='nurse@localhost/kitchen'/>");
+    nurse.hear("from='juliet@localhost/balcony'");
+    juliet.say("<presence to='nurse@localhost'/>");
+    nurse.hear("from='juliet@localhost/balcony'");
+    nodes.list[2].kill();
+    nurse.hear("type='unavailable'/>");
+    let heard = romeo.before(&mut nurse, "romeo@localhost/garden");
+    assert!(!heard.contains("juliet"), "{heard}");
+}

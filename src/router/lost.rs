@@ -10,6 +10,7 @@ use tracing::info;
 
 use crate::cluster::members::Members;
 use crate::cluster::node::NodeId;
+use crate::extension::Verdict;
 use crate::im::presence::{self, watched, watchers};
 use crate::router::Router;
 use crate::router::act::Way;
@@ -102,9 +103,16 @@ impl Router {
                 let from = jid.into();
                 let to = Some(account.clone().into());
                 let stanza = presence::bare(PresenceType::Unavailable, from, to);
-                self.write_presence(session, stanza.write());
+                if self.may_pass(&stanza) {
+                    self.write_presence(session, stanza.write());
+                }
             }
         }
+    }
+
+    /// Whether presence would have gone this way before the node was lost.
+    fn may_pass(&self, presence: &Stanza) -> bool {
+        self.local.sent(presence) == Verdict::Pass && self.local.arriving(presence) == Verdict::Pass
     }
 
     /// What must happen once for each lost account, wherever it is at home:
@@ -124,8 +132,10 @@ impl Router {
                 for contact in &elsewhere {
                     let to = Some(contact.clone().into());
                     let from = jid.as_jid().clone();
-                    let stanza: Stanza = presence::bare(PresenceType::Unavailable, from, to);
-                    self.carry(stanza, Way::default());
+                    let stanza = presence::bare(PresenceType::Unavailable, from, to);
+                    if self.may_pass(&stanza) {
+                        self.carry(stanza, Way::default());
+                    }
                 }
             }
             self.note_last(account, None);

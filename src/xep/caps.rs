@@ -6,10 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
-use crate::extension::{About, Extension};
+use crate::extension::{About, Answer, Cx, Extension, Place};
 use crate::xep::disco;
 use crate::xml::element::Element;
 use crate::xmpp::namespaces::{CAPS, CLIENT, DATA, DISCO_INFO};
+use crate::xmpp::stanza::Stanza;
 
 /// Which software this is, to whoever compares (§4: a URI that its makers
 /// choose).
@@ -28,6 +29,17 @@ impl Extension for Caps {
             ..About::default()
         }
     }
+
+    /// Under the name that the features tell, the host answers as without one
+    /// (§6.2).
+    fn node(&self, cx: &Cx<'_>, _: &Stanza, ns: &str, node: &str) -> Option<Answer> {
+        if ns != DISCO_INFO || cx.place != Place::Host || !node.starts_with(NODE) {
+            return None;
+        }
+        let host = disco::host(cx.extensions);
+        let is_ours = node == format!("{NODE}#{}", version(&host));
+        is_ours.then(|| Ok(host.attr("node", node).to_bytes(CLIENT).into()))
+    }
 }
 
 /// What the stream's features say of the host (§6.3), as XML.
@@ -37,11 +49,6 @@ pub fn feature(extensions: &[Box<dyn Extension>]) -> String {
         .attr("node", NODE)
         .attr("ver", version(&disco::host(extensions)));
     String::from_utf8_lossy(&caps.to_bytes(CLIENT)).into_owned()
-}
-
-/// The name under which disco#info of the host answers as without one (§6.2).
-pub fn node(extensions: &[Box<dyn Extension>]) -> String {
-    format!("{NODE}#{}", version(&disco::host(extensions)))
 }
 
 /// The verification text of an answer to disco#info (§5.1).

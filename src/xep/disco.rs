@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 
 use crate::extension::{About, Answer, Cx, Extension, Place};
-use crate::xep::caps;
 use crate::xml::element::Element;
 use crate::xmpp::error::StanzaCondition;
 use crate::xmpp::kind::{IqType, Kind};
@@ -33,33 +32,23 @@ impl Extension for Disco {
         let is_query = request.kind == Kind::Iq(IqType::Get) && &*child.name == "query";
         let query = Element::parse(&request.payload, CLIENT).ok().filter(|_| is_query);
         let query = query.ok_or(StanzaCondition::BadRequest)?;
+        if let Some(node) = query.attribute("node").filter(|node| !node.is_empty()) {
+            let extensions = cx.extensions.iter();
+            let mut told =
+                extensions.filter_map(|extension| extension.node(cx, request, &child.ns, node));
+            return told.next().unwrap_or(Err(StanzaCondition::ItemNotFound.into()));
+        }
         // An account tells itself to those only who know it (§8).
         if cx.place == Place::Account && !is_friend(cx, request) {
             return Err(StanzaCondition::ServiceUnavailable.into());
         }
-        let node = query.attribute("node").filter(|node| !node.is_empty());
         let answer = match (&*child.ns, cx.place) {
             (DISCO_INFO, Place::Host) => host(cx.extensions),
             (DISCO_INFO, Place::Account) => account(cx.extensions),
             _ => Element::new("query", DISCO_ITEMS),
         };
-        let answer = match node {
-            None => answer,
-            Some(node) if is_own_node(cx, &child.ns, node) => answer.attr("node", node),
-            Some(node) => {
-                let extensions = cx.extensions.iter();
-                let mut told =
-                    extensions.filter_map(|extension| extension.node(cx, request, &child.ns, node));
-                return told.next().unwrap_or(Err(StanzaCondition::ItemNotFound.into()));
-            }
-        };
         Ok(answer.to_bytes(CLIENT).into())
     }
-}
-
-/// Whether the host has this node: its capabilities, and no others.
-fn is_own_node(cx: &Cx<'_>, ns: &str, node: &str) -> bool {
-    ns == DISCO_INFO && cx.place == Place::Host && node == caps::node(cx.extensions)
 }
 
 fn is_friend(cx: &Cx<'_>, request: &Stanza) -> bool {
