@@ -284,6 +284,7 @@ fn slixmpp_makes_changes_administers_and_cancels_accounts() {
     slix.tell("cancel j");
     slix.wait_for("j did cancel");
     assert_eq!(slix.wait_for("j stream-error"), "j stream-error not-authorized");
-    slix.connect("again", &nodes.list[1], "direct", &jid("juliet", "x"), "balcony2", "-");
+    let juliet = jid("juliet", "x");
+    slix.connect("again", &nodes.list[1], "direct", &juliet, "balcony2", "SCRAM-SHA-256");
     assert_eq!(slix.wait_for("again refused"), "again refused not-authorized");
 }
