@@ -40,7 +40,7 @@ fn online(node: &Node, user: &str) -> Raw {
     raw.say(b"<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>");
     raw.hear("id='roster'");
     raw.say(b"<presence/>");
-    raw.hear("</presence>");
+    raw.hear("<presence from=");
     raw
 }
 
@@ -53,8 +53,7 @@ fn answer_to_plain(node: &Node, user: &str, password: &str) -> String {
     let plain = base64::engine::general_purpose::STANDARD.encode(format!("\0{user}\0{password}"));
     let sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
     raw.say(format!("<auth xmlns='{sasl}' mechanism='PLAIN'>{plain}</auth>").as_bytes());
-    let heard = raw.hear("/>");
-    if heard.contains("<failure") { raw.hear("</failure>") + &heard } else { heard }
+    raw.hear("/>")
 }
 
 #[test]
@@ -105,7 +104,7 @@ fn an_account_that_is_removed_leaves_nothing_and_all_who_knew_it_hear_it() {
 
 #[test]
 fn a_removal_that_was_cut_off_is_taken_up_again() {
-    use jabiru::cluster::durable::row::{Row, Stamp};
+    use jabiru::cluster::durable::row::Row;
     use jabiru::storage::embedded::Embedded;
     use jabiru::storage::{Reads, Store, Write};
     let mut nodes = Nodes::start(1);
@@ -124,12 +123,14 @@ fn a_removal_that_was_cut_off_is_taken_up_again() {
         // as if the node had been killed right after the mark was written
         let store = Embedded::open(&nodes.list[0].folder.join("data/store.redb")).expect("a store");
         let key = [&[1][..], b"romeo@localhost"].concat();
-        let row = Row::read(&store.get(&key).expect("readable").expect("there")).expect("a row");
-        let mut value = row.value.expect("an account").to_vec();
+        let mut row =
+            Row::read(&store.get(&key).expect("readable").expect("there")).expect("a row");
+        let mut value = row.value.take().expect("an account").to_vec();
         assert_eq!(value.last(), Some(&0), "it is not leaving");
         *value.last_mut().expect("not empty") = 1;
-        let stamp = Stamp { time: row.stamp.time + 1, ..row.stamp };
-        let written = Row { stamp, value: Some(value.into()), ..row }.written();
+        row.stamp.time += 1;
+        row.value = Some(value.into());
+        let written = row.written();
         store.write(&[Write::Put(key, written)]).expect("written");
     }
     nodes.list[0].start();
@@ -263,7 +264,7 @@ fn what_waits_is_counted_and_thrown_away_and_read_by_nobody() {
     check(n0, &["offline", "nobody@localhost", "clear"], 1, "there is no such account");
     let mut romeo = log_in(n0, "romeo");
     romeo.say(b"<presence/>");
-    romeo.hear("</presence>");
+    romeo.hear("<presence from=");
     assert!(!romeo.gather().contains("<message"), "they are gone");
 
     let file = nodes.folder.path().join("file");

@@ -3,16 +3,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::cluster::durable::change::ChangeError;
 use crate::extension::Rooms;
-use crate::session_manager::accounts::{Accounts, HashError};
+use crate::session_manager::accounts::Accounts;
 use crate::session_manager::everywhere::{self, Announcement};
-use crate::session_manager::orders::{self, Order, OrderError};
+use crate::session_manager::orders::{self, Order};
 use crate::storage::StoreError;
 use crate::xep::commands::administration::{ADMIN, Command, Does, Each};
 use crate::xep::commands::form::{self, Kind, Values};
 use crate::xml::element::Element;
-use crate::xmpp::error::{ErrorType, StanzaCondition, StanzaError};
+use crate::xmpp::error::{StanzaCondition, StanzaError};
 use crate::xmpp::jid::{BareJid, Jid};
 use crate::xmpp::namespaces::COMMANDS;
 
@@ -29,8 +28,39 @@ pub struct Outcome {
     pub form: Option<Element>,
     /// Words for people.
     pub note: String,
-    /// Not everything was done.
-    pub is_warning: bool,
+    /// How bad they are.
+    pub fate: Fate,
+}
+
+/// Whether it was done (XEP-0050 §3.3: the type of a note).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fate {
+    /// All of it.
+    #[default]
+    Done,
+    /// Some of it.
+    Partly,
+    /// Nothing.
+    Failed,
+}
+
+impl Outcome {
+    /// Nothing was done. It is no error of the request, which was understood:
+    /// clients show a note, and some drop an error.
+    fn failed(note: impl Into<String>) -> Self {
+        Self { form: None, note: note.into(), fate: Fate::Failed }
+    }
+}
+
+impl Fate {
+    /// The type of the note.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Done => "info",
+            Self::Partly => "warn",
+            Self::Failed => "error",
+        }
+    }
 }
 
 impl Command {
@@ -46,7 +76,7 @@ impl Command {
     ) -> Result<Outcome, StanzaError> {
         match self.does {
             Does::Add if all(values, "password") != all(values, "password-verify") => {
-                Err(bad_payload().with_text("the passwords differ"))
+                Ok(Outcome::failed("the passwords differ"))
             }
             Does::Add => with_password(rooms, values, "added").await,
             Does::Password => with_password(rooms, values, "has a new password").await,
@@ -91,29 +121,18 @@ fn account(text: &str) -> Option<BareJid> {
 
 async fn with_password(rooms: &Rooms, values: &Values, what: &str) -> Result<Outcome, StanzaError> {
     let account = account(first(values, "accountjid")).ok_or_else(bad_payload)?;
-    let hashed = rooms.accounts.hash(first(values, "password")).await;
-    let credentials = hashed.map_err(|error| match error {
-        HashError::Password(_) => {
-            StanzaError::from(StanzaCondition::NotAcceptable).with_text("this cannot be a password")
-        }
-        HashError::Random => StanzaCondition::InternalServerError.into(),
-    })?;
+    let credentials = match rooms.accounts.hash(first(values, "password")).await {
+        Ok(credentials) => credentials,
+        Err(error) => return Ok(Outcome::failed(error.to_string())),
+    };
     let order = match values.contains_key("password-verify") {
         true => Order::Add(credentials),
         false => Order::Password(credentials),
     };
-    orders::give(&rooms.cluster, &account, &order).await.map_err(refusal)?;
-    Ok(Outcome { note: format!("{account} {what}"), ..Outcome::default() })
-}
-
-fn refusal(error: OrderError) -> StanzaError {
-    match error {
-        OrderError::Change(ChangeError::Exists) => StanzaCondition::Conflict.into(),
-        OrderError::Change(ChangeError::Missing) | OrderError::NoAccount | OrderError::Foreign => {
-            StanzaCondition::ItemNotFound.into()
-        }
-        _ => StanzaError::from(StanzaCondition::InternalServerError).with_type(ErrorType::Wait),
-    }
+    Ok(match orders::give(&rooms.cluster, &account, &order).await {
+        Ok(_) => Outcome { note: format!("{account} {what}"), ..Outcome::default() },
+        Err(error) => Outcome::failed(format!("{account}: {error}")),
+    })
 }
 
 /// Does the same with all of some accounts, and names those it could not be
@@ -134,9 +153,13 @@ async fn for_each(rooms: &Rooms, values: &Values, each: Each, what: &str) -> Out
         }
     }
     let noun = if done == 1 { "user" } else { "users" };
-    let is_warning = !faults.is_empty();
+    let fate = match (done, faults.len()) {
+        (_, 0) => Fate::Done,
+        (0, _) => Fate::Failed,
+        _ => Fate::Partly,
+    };
     faults.insert(0, format!("{done} {noun} {what}"));
-    Outcome { note: faults.join("\n"), is_warning, ..Outcome::default() }
+    Outcome { note: faults.join("\n"), fate, ..Outcome::default() }
 }
 
 async fn ordered(rooms: &Rooms, text: &str, order: Order) -> Option<String> {
@@ -218,7 +241,7 @@ fn online_count(rooms: &Rooms, domain: &str) -> Outcome {
     Outcome {
         form,
         note: format!("{count}, {} of them on this node", here.len()),
-        is_warning: false,
+        fate: Fate::Done,
     }
 }
 
@@ -241,21 +264,24 @@ fn listed(var: &'static str, names: Vec<String>, count: usize) -> Outcome {
         _ => String::new(),
     };
     let form = Some(form::result(ADMIN, &[(var, Kind::Jids, names)]));
-    Outcome { form, note, is_warning: false }
+    Outcome { form, note, fate: Fate::Done }
 }
 
 async fn announce(rooms: &Rooms, domain: &str, values: &Values) -> Result<Outcome, StanzaError> {
     let text = all(values, "announcement").join("\n");
     let subject = first(values, "subject").to_owned();
     if text.len() + subject.len() > TEXT_BYTES_MAX {
-        return Err(StanzaError::from(StanzaCondition::NotAcceptable)
-            .with_text("the announcement is too long"));
+        return Ok(Outcome::failed("the announcement is too long"));
     }
     let announcement = Announcement { domain: domain.to_owned(), subject, text };
     let told = everywhere::announce(&rooms.cluster, &announcement).await;
-    let note = match told.silent {
-        0 => format!("said to {} sessions", told.sessions),
-        silent => format!("said to {} sessions; {silent} nodes did not answer", told.sessions),
+    let sessions = told.sessions;
+    let (note, fate) = match told.silent {
+        0 => (format!("said to {sessions} sessions"), Fate::Done),
+        silent => {
+            let note = format!("said to {sessions} sessions; {silent} nodes did not answer");
+            (note, Fate::Partly)
+        }
     };
-    Ok(Outcome { form: None, note, is_warning: told.silent > 0 })
+    Ok(Outcome { form: None, note, fate })
 }

@@ -209,8 +209,8 @@ fn executing(node: &str, id: &str, form: Element) -> bytes::Bytes {
 fn completed(node: &str, id: &str, outcome: Outcome) -> Element {
     let mut done = answer(node, id, "completed");
     if !outcome.note.is_empty() {
-        let kind = if outcome.is_warning { "warn" } else { "info" };
-        done = done.child(Element::new("note", COMMANDS).attr("type", kind).text(outcome.note));
+        let note = Element::new("note", COMMANDS).attr("type", outcome.fate.word());
+        done = done.child(note.text(outcome.note));
     }
     match outcome.form {
         Some(form) => done.child(form),
