@@ -283,6 +283,7 @@ impl Server {
             warn!(sessions = self.sessions.count(), "some clients did not go in time");
         }
         self.running.leave().await;
+        self.admin.durable.close();
         info!("stopped");
     }
 }

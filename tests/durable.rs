@@ -241,7 +241,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_row_that_the_disk_has_changed_is_fetched_from_another_node() {
+fn what_the_disk_has_changed_is_fetched_from_another_node() {
     let mut nodes = Nodes::start(2);
     nodes.account("romeo", "secret");
     nodes.wait_until_all_agree();
@@ -269,6 +269,8 @@ fn a_row_that_the_disk_has_changed_is_fetched_from_another_node() {
         String::from_utf8_lossy(&run(&["user", &socket, "list"], "").stdout).contains(&name)
     });
     let log = nodes.list[0].log();
-    assert!(log.contains("a row on our disk is damaged"), "{log}");
+    // the engine may have seen it first, and gone back to what it had before
+    let words = ["a row on our disk is damaged", "rows that were missed have been fetched"];
+    assert!(words.iter().any(|word| log.contains(word)), "{log}");
     nodes.wait_until_all_agree();
 }

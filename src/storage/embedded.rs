@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, TableDefinition};
@@ -21,6 +22,7 @@ const CACHE_BYTES: usize = 64 << 20;
 pub struct Embedded {
     /// `None`: it failed, and could not be opened again yet.
     database: RwLock<Option<Database>>,
+    is_closed: AtomicBool,
     path: PathBuf,
     place: Arc<str>,
 }
@@ -79,7 +81,8 @@ impl Embedded {
         drop(options.open(path).map_err(|error| forbidden(&error))?);
         let place = path.display().to_string().into();
         let database = RwLock::new(Some(open(path)?));
-        Ok(Self { database, path: path.to_owned(), place })
+        let is_closed = AtomicBool::new(false);
+        Ok(Self { database, is_closed, path: path.to_owned(), place })
     }
 
     fn failed(&self, error: &redb::Error) -> StoreError {
@@ -97,7 +100,7 @@ impl Embedded {
     fn closed(&self) -> StoreError {
         StoreError {
             place: Arc::clone(&self.place),
-            reason: "it failed, and cannot be opened again yet".into(),
+            reason: "it is closed, or failed and cannot be opened again yet".into(),
         }
     }
 }
@@ -209,6 +212,9 @@ impl Store for Embedded {
 
     fn reopen(&self) -> Result<(), StoreError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Err(self.closed());
+        }
         // the file can be opened once at a time
         drop(database.take());
         let opened = open(&self.path).map_err(|error| StoreError {
@@ -217,6 +223,12 @@ impl Store for Embedded {
         })?;
         *database = Some(opened);
         Ok(())
+    }
+
+    fn close(&self) {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        self.is_closed.store(true, Ordering::Relaxed);
+        drop(database.take());
     }
 }
 

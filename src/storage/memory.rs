@@ -44,4 +44,6 @@ impl Store for Memory {
     fn reopen(&self) -> Result<(), StoreError> {
         Ok(())
     }
+
+    fn close(&self) {}
 }

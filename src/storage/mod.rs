@@ -68,4 +68,8 @@ pub trait Store: Reads + Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`]: it still fails.
     fn reopen(&self) -> Result<(), StoreError>;
+
+    /// Ends it in good order, for good: a store that was not closed is checked
+    /// when it is opened next, which takes longer.
+    fn close(&self);
 }
