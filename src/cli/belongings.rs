@@ -115,7 +115,7 @@ enum VcardCommand {
     Get,
     /// Replace it.
     Set {
-        /// A file with one <vCard xmlns='vcard-temp'>.
+        /// A file with one vCard element of the namespace vcard-temp.
         file: PathBuf,
     },
 }

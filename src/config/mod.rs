@@ -313,6 +313,16 @@ mod tests {
             "[session_manager]\nconflict = 'fight'",
             "jabiru.toml:7: session_manager.conflict: unknown variant `fight`, expected one of `replace`, `refuse`, `rename`",
         );
+        for admin in ["x", "romeo@elsewhere", "romeo@im/orchard", "@"] {
+            check(
+                &format!("[admin]\nadmins = ['{admin}']"),
+                &format!("jabiru.toml:7: admin.admins: {admin:?} is no account of our domains"),
+            );
+        }
+        check(
+            "[register]\npassword_characters_min = 0",
+            "jabiru.toml:7: register.password_characters_min: 0 is not between 1 and 256",
+        );
         let unknown =
             load(&format!("{GOOD}[cluster]\nseed = 'a:1'"), &[], &[]).expect_err("unknown");
         assert!(
