@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tracing::info;
@@ -23,6 +24,10 @@ use crate::xmpp::stanza::Stanza;
 /// Available sessions that were lost with their node, by account.
 type Lost = HashMap<BareJid, Vec<FullJid>>;
 
+/// How long after the loss of a node its last words may wait for our disk. A
+/// guess: longer than a change waits for its home.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
+
 impl Router {
     /// The set of visible nodes has changed.
     pub fn note_members(&self, members: &Members) {
@@ -32,6 +37,7 @@ impl Router {
             std::mem::replace(&mut *known, now.clone())
         };
         for node in before.difference(&now) {
+            *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             self.note_lost(*node);
         }
         for node in now.difference(&before) {
@@ -42,6 +48,15 @@ impl Router {
         }
         // accounts of nodes that have gone are at home here now
         self.finish_removals();
+    }
+
+    /// Whoever is home in the place of a lost node first has on its disk what
+    /// that node has told it.
+    pub(super) async fn settle(&self) {
+        let lost = *self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if lost.is_some_and(|lost| lost.elapsed() < SETTLE_TIME) {
+            self.rooms.durable.settle().await;
+        }
     }
 
     /// Sessions that are seen again may want what was stored meanwhile.

@@ -16,12 +16,15 @@ pub mod probes;
 pub mod removal;
 pub mod requests;
 pub mod sent;
+pub mod storing;
 pub mod turns;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
+use dashmap::DashMap;
 use smallvec::SmallVec;
 use tracing::{trace, warn};
 
@@ -33,6 +36,7 @@ use crate::im;
 use crate::local_router::LocalRouter;
 use crate::router::act::Way;
 use crate::router::parcel::Seats;
+use crate::router::storing::Mail;
 use crate::router::turns::Turns;
 use crate::session_manager::delivery::{self, Candidate, Plan};
 use crate::session_manager::session::Seat;
@@ -52,6 +56,10 @@ pub struct Router {
     turns: Arc<Turns>,
     /// The nodes whose sessions ours have heard of.
     known: Mutex<BTreeSet<NodeId>>,
+    /// When a node was last lost.
+    lost: Mutex<Option<Instant>>,
+    /// Messages that wait to be stored, by account.
+    mail: DashMap<Box<str>, Mail>,
 }
 
 impl Router {
@@ -64,6 +72,8 @@ impl Router {
             config,
             turns: Arc::default(),
             known: Mutex::default(),
+            lost: Mutex::default(),
+            mail: DashMap::new(),
         })
     }
 

@@ -4,31 +4,23 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::cluster::asks::Question;
 use crate::cluster::rows::{RowChange, SessionRow, SoftRow};
-use crate::metrics;
 use crate::net::outbox::Item;
-use crate::router::act::Way;
 use crate::router::parcel::{Label, Target};
 use crate::router::{Router, seat};
 use crate::session_manager::handing::Page;
-use crate::session_manager::hints::{Fate, fate};
 use crate::session_manager::offline::Offline;
 use crate::session_manager::session::{
     Held, Holding, Seat, Session, SessionNumber, Token, Unwritten,
 };
-use crate::xep::time::utc;
-use crate::xmpp::error::{StanzaCondition, StanzaError};
 use crate::xmpp::jid::{BareJid, Jid};
-use crate::xmpp::kind::Kind;
-use crate::xmpp::namespaces::DELAY;
-use crate::xmpp::stanza::Stanza;
 
 /// How often a home that does not answer is asked again, and after which
 /// pause: together longer than a lost node takes to be noticed.
@@ -40,53 +32,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const OUTBOX_SHARE: usize = 4;
 
 impl Router {
-    /// The home has looked, and nobody is there.
-    pub(super) fn at_home(&self, stanza: Stanza, way: Way) {
-        let Kind::Message(_) = stanza.kind else {
-            return self.bounce(&stanza, StanzaCondition::ServiceUnavailable.into());
-        };
-        match fate(&stanza) {
-            Fate::Store => {}
-            Fate::Bounce => {
-                return self.bounce(&stanza, StanzaCondition::ServiceUnavailable.into());
-            }
-            Fate::Ignore => return,
-        }
-        let Some(account) = stanza.to.as_ref().map(|to| to.bare()) else { return };
-        let turn = account.clone();
-        self.in_turn(turn.as_str(), stanza, way, |router, stanza| async move {
-            router.store(&account, &stanza).await;
-        });
-    }
-
-    async fn store(&self, account: &BareJid, stanza: &Stanza) {
-        let refused: StanzaError = match self.rooms.accounts.exists(account) {
-            // it was removed while this was on its way
-            Ok(false) => StanzaCondition::ServiceUnavailable.into(),
-            Err(error) => error.into(),
-            Ok(true) => {
-                let message = delayed(stanza, account.domain(), SystemTime::now());
-                match self.rooms.offline.store(account, &[message]).await {
-                    Ok(stored) if stored.count == 1 => {
-                        ::metrics::counter!(metrics::OFFLINE_STORED).increment(1);
-                        // somebody may have come meanwhile
-                        return self.call(account);
-                    }
-                    Ok(_) => {
-                        ::metrics::counter!(metrics::OFFLINE_REFUSED).increment(1);
-                        StanzaError::from(StanzaCondition::ResourceConstraint)
-                            .with_text("too many messages wait for this account")
-                    }
-                    Err(error) => {
-                        warn!(%error, "a message could not be stored");
-                        error.into()
-                    }
-                }
-            }
-        };
-        self.bounce(stanza, refused);
-    }
-
     /// Rows of sessions have come: what is stored here, at home, and nobody
     /// fetched when they came, is fetched now. So do the sides of a split
     /// when they meet.
@@ -251,17 +196,4 @@ impl Router {
         accounts.iter().for_each(|account| self.call(account));
         others
     }
-}
-
-/// The message with the time when it was stored (XEP-0203).
-fn delayed(stanza: &Stanza, domain: &str, now: SystemTime) -> Bytes {
-    let delay = crate::xml::element::Element::new("delay", DELAY)
-        .attr("from", domain)
-        .attr("stamp", utc(now))
-        .text("Offline Storage")
-        .to_bytes(crate::xmpp::namespaces::CLIENT);
-    let mut payload = BytesMut::with_capacity(stanza.payload.len() + delay.len());
-    payload.put_slice(&stanza.payload);
-    payload.put_slice(&delay);
-    Stanza { payload: payload.freeze(), ..stanza.clone() }.write()
 }

@@ -131,6 +131,7 @@ impl Router {
         let Some(router) = self.this.upgrade() else { return };
         let copy = stanza.clone();
         let taken = self.turns.take(account, async move {
+            router.settle().await;
             job(router, stanza).await;
             drop(way);
         });

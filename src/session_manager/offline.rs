@@ -25,6 +25,9 @@ use crate::xmpp::jid::BareJid;
 /// Messages that are removed together.
 pub(super) const REMOVED_TOGETHER_MAX: usize = 256;
 
+/// The bytes of messages that are stored together, about.
+const TOGETHER_BYTES_MAX: usize = 256 << 10;
+
 /// The offline store of this node.
 #[derive(Debug)]
 pub struct Offline {
@@ -41,10 +44,12 @@ pub struct Offline {
 }
 
 /// What became of messages that shall be stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stored {
     /// So many of them, from the first, are on the disks.
     pub count: usize,
+    /// Why the others are not; nothing: there was no room for the next one.
+    pub failed: Option<ChangeError>,
 }
 
 impl Offline {
@@ -66,22 +71,48 @@ impl Offline {
     }
 
     /// Stores messages for an account, in this order, as far as there is room.
-    ///
-    /// # Errors
-    /// [`ChangeError`]; then none is stored.
-    pub async fn store(
+    pub async fn store(&self, account: &BareJid, messages: &[Bytes]) -> Stored {
+        let more = messages.iter().map(Bytes::len).sum();
+        let count = || self.count(account);
+        let mut shelf = match self.shelves.of(account, messages.len(), more, count) {
+            Ok(shelf) => shelf,
+            Err(error) => return Stored { count: 0, failed: Some(error.into()) },
+        };
+        let mut stored = Stored::default();
+        let mut rest = messages;
+        while !rest.is_empty() {
+            let (changes, after) = self.batch(account, rest, shelf);
+            let count = changes.len();
+            if count == 0 {
+                break;
+            }
+            if let Err(error) = self.durable.change(changes).await {
+                stored.failed = Some(error);
+                break;
+            }
+            shelf = after;
+            stored.count += count;
+            rest = rest.get(count..).unwrap_or_default();
+        }
+        self.shelves.keep(account, shelf);
+        stored
+    }
+
+    /// The first of the messages as one change, and what is stored then.
+    fn batch(
         &self,
         account: &BareJid,
         messages: &[Bytes],
-    ) -> Result<Stored, ChangeError> {
-        let more = messages.iter().map(Bytes::len).sum();
-        let count = || self.count(account);
-        let mut shelf = self.shelves.of(account, messages.len(), more, count)?;
+        mut shelf: Shelf,
+    ) -> (Vec<Change>, Shelf) {
         let mut changes = Vec::new();
-        for message in messages {
-            if !self.shelves.fits(&shelf, 1, message.len()) {
+        let mut bytes = 0;
+        for message in messages.iter().take(REMOVED_TOGETHER_MAX) {
+            let is_much = bytes > 0 && bytes + message.len() > TOGETHER_BYTES_MAX;
+            if is_much || !self.shelves.fits(&shelf, 1, message.len()) {
                 break;
             }
+            bytes += message.len();
             // behind all that is there, whatever the clock says
             let time = now().max(shelf.latest.saturating_add(1));
             shelf.put(message.len(), time);
@@ -90,12 +121,7 @@ impl Offline {
             let key = key_of(account.as_str(), &rest);
             changes.push(Change::put(Table::Offline, key, message.clone()));
         }
-        let count = changes.len();
-        for some in changes.chunks(REMOVED_TOGETHER_MAX) {
-            self.durable.change(some.to_vec()).await?;
-        }
-        self.shelves.keep(account, shelf);
-        Ok(Stored { count })
+        (changes, shelf)
     }
 
     fn count(&self, account: &BareJid) -> Result<Shelf, StoreError> {

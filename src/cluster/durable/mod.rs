@@ -307,6 +307,12 @@ impl Durable {
         self.core.lock().unwrap_or_else(PoisonError::into_inner).has_met(node)
     }
 
+    /// Waits until all rows that other nodes have told us so far are on our
+    /// disk, or were refused.
+    pub async fn settle(&self) {
+        self.writer.settle().await;
+    }
+
     /// Ends the store in good order. Nothing is read or changed after it.
     pub fn close(&self) {
         self.store.close();

@@ -3,11 +3,13 @@
 //! write, whatever is wanted is refused.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::cluster::durable::Table;
@@ -45,6 +47,10 @@ pub(super) struct Writer {
     jobs: SyncSender<(u64, Intent)>,
     failing: Arc<Mutex<Option<StoreError>>>,
     changes: Arc<Changes>,
+    /// How many intents have been wanted.
+    wanted: AtomicU64,
+    /// How many of them have had their turn.
+    done: watch::Receiver<u64>,
 }
 
 /// The thread's things.
@@ -56,6 +62,7 @@ pub(super) struct Desk {
     jobs: Receiver<(u64, Intent)>,
     failing: Arc<Mutex<Option<StoreError>>>,
     changes: Arc<Changes>,
+    done: watch::Sender<u64>,
     tried: Instant,
 }
 
@@ -71,15 +78,27 @@ impl Writer {
         let failing = Arc::<Mutex<Option<StoreError>>>::default();
         let changes = Arc::<Changes>::default();
         let (told, tried) = (Arc::clone(&changes), Instant::now());
-        let writer = Self { jobs: sender, failing: Arc::clone(&failing), changes };
-        (writer, Desk { store, me, ledger, sums, jobs, failing, changes: told, tried })
+        let (done, seen) = watch::channel(0);
+        let failed = Arc::clone(&failing);
+        let wanted = AtomicU64::new(0);
+        let writer = Self { jobs: sender, failing: failed, changes, wanted, done: seen };
+        (writer, Desk { store, me, ledger, sums, jobs, failing, changes: told, done, tried })
     }
 
     /// Wants something.
     pub(super) fn write(&self, job: u64, intent: Intent) -> Result<(), StoreError> {
         let full =
             |_| StoreError { place: "queue".into(), reason: "too much waits to be written".into() };
-        self.jobs.try_send((job, intent)).map_err(full)
+        self.jobs.try_send((job, intent)).map_err(full)?;
+        self.wanted.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Waits until all that was wanted so far has been written, or refused.
+    pub(super) async fn settle(&self) {
+        let wanted = self.wanted.load(Ordering::SeqCst);
+        // an error says that the thread has ended: nothing more will come
+        let _ = self.done.clone().wait_for(|done| *done >= wanted).await;
     }
 
     /// How often rows of a table were written.
@@ -108,6 +127,8 @@ impl Desk {
                 match self.jobs.recv_timeout(RETRY) {
                     Ok(first) => {
                         let results = self.carry_out(first);
+                        let count = results.len() as u64;
+                        self.done.send_modify(|done| *done += count);
                         if !tell(results) {
                             return;
                         }
