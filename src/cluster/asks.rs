@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,13 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// Questions that may wait for answers; a further one fails as if nobody
 /// could be reached.
 const WAITING_MAX: usize = 65_536;
+
+/// How long an answer waits for a way to its asker: a node that sees us may not
+/// be seen by us yet. A guess: many round trips.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Answers that may wait so. One more is not given, and its asker is late.
+const ANSWERS_MAX: usize = 4_096;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +74,15 @@ struct Words {
 #[derive(Debug, Default)]
 pub(super) struct Asks {
     waiting: Mutex<Waiting>,
+    /// Answers that found no way yet.
+    unsaid: Mutex<Vec<Unsaid>>,
+}
+
+#[derive(Debug)]
+struct Unsaid {
+    to: NodeId,
+    body: Bytes,
+    since: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -100,13 +116,25 @@ impl Asks {
     }
 
     /// A word that found no way.
-    pub(super) fn unsaid(&self, channel: u8, body: &[u8]) {
-        if channel == QUESTION
-            && let Ok(words) = postcard::from_bytes::<Words>(body)
-        {
+    pub(super) fn unsaid(&self, to: NodeId, channel: u8, body: Bytes) {
+        if channel == ANSWER {
+            let mut unsaid = self.unsaid.lock().unwrap_or_else(PoisonError::into_inner);
+            if unsaid.len() < ANSWERS_MAX {
+                unsaid.push(Unsaid { to, body, since: Instant::now() });
+            }
+        } else if let Ok(words) = postcard::from_bytes::<Words>(&body) {
             // the asker sees that its answer will not come
             drop(self.end(words.number));
         }
+    }
+
+    /// The answers that find a way by now; those that waited too long are
+    /// forgotten.
+    pub(super) fn said_late(&self, has_way: impl Fn(NodeId) -> bool) -> Vec<Input> {
+        let mut unsaid = self.unsaid.lock().unwrap_or_else(PoisonError::into_inner);
+        unsaid.retain(|one| one.since.elapsed() < ANSWER_TIME_MAX);
+        let word = |Unsaid { to, body, .. }| Input::Word { to, channel: ANSWER, body };
+        unsaid.extract_if(.., |one| has_way(one.to)).map(word).collect()
     }
 }
 

@@ -133,6 +133,11 @@ impl Core {
         self.membership.peers.contains_key(&id)
     }
 
+    /// Whether there is a way to this node now.
+    pub fn reaches(&self, id: NodeId) -> bool {
+        !matches!(self.membership.path(id), Path::None)
+    }
+
     fn tick(&mut self, now: Moment, out: &mut Vec<Output>) {
         self.membership.end_silent(now, out);
         self.judge(now, out);

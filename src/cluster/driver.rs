@@ -208,6 +208,7 @@ async fn tick(cluster: &Arc<Cluster>) {
         last = Instant::now();
         cluster.flush_now();
         cluster.input(Input::Tick);
+        cluster.answer_late();
     }
 }
 

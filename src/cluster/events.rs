@@ -8,10 +8,10 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
 use crate::cluster::asks::Question;
-use crate::cluster::handle::Receipt;
 use crate::cluster::members::Members;
 use crate::cluster::news::Reason;
 use crate::cluster::node::NodeId;
+use crate::cluster::receipt::Receipt;
 use crate::cluster::rows::RowChange;
 
 /// Events that may wait before the mesh stops reading. What comes without

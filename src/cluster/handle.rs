@@ -24,6 +24,7 @@ use crate::cluster::members::Members;
 use crate::cluster::moment::Moment;
 use crate::cluster::news::{Dialed, Input, Output};
 use crate::cluster::node::{LinkId, Node, NodeId, NodeState, Peer};
+use crate::cluster::receipt::Receipt;
 use crate::cluster::rows::SoftRow;
 use crate::cluster::settings::{Counts, Settings};
 use crate::cluster::tables::Tables;
@@ -44,7 +45,7 @@ pub struct Cluster {
     members: watch::Sender<Arc<Members>>,
     gate: Gate,
     /// Letters that the rooms above have taken over since the last flush.
-    taken: Mutex<Vec<(NodeId, u64)>>,
+    pub(super) taken: Mutex<Vec<(NodeId, u64)>>,
     pub(super) flush: Notify,
     pub(super) dials: mpsc::UnboundedSender<(NodeId, Option<SocketAddr>)>,
     pub(super) asks: Asks,
@@ -63,27 +64,6 @@ pub(super) struct Line {
     pub(super) frames: mpsc::Sender<Frame>,
     pub(super) reader: AbortHandle,
     pub(super) writer: AbortHandle,
-}
-
-/// Whoever holds this answers for a delivery from another node. When it is
-/// dropped, the delivery has been taken over.
-pub struct Receipt {
-    cluster: Arc<Cluster>,
-    from: NodeId,
-    number: u64,
-}
-
-impl Drop for Receipt {
-    fn drop(&mut self) {
-        lock(&self.cluster.taken).push((self.from, self.number));
-        self.cluster.flush.notify_one();
-    }
-}
-
-impl std::fmt::Debug for Receipt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Receipt({}, {})", self.from, self.number)
-    }
 }
 
 impl std::fmt::Debug for Cluster {
@@ -224,6 +204,15 @@ impl Cluster {
         self.inputs(taken.chain([Input::Flush]));
     }
 
+    /// Answers whose asker we did not see before.
+    pub(super) fn answer_late(self: &Arc<Self>) {
+        let late = {
+            let state = lock(&self.state);
+            self.asks.said_late(|node| state.core.reaches(node))
+        };
+        self.inputs(late);
+    }
+
     pub(super) fn gossiped(self: &Arc<Self>, peers: Vec<Peer>) {
         let mut state = lock(&self.state);
         for peer in &peers {
@@ -305,7 +294,7 @@ impl Cluster {
                 let _ = self.dials.send((peer, state.addresses.get(&peer).copied()));
             }
             Output::Delivery { from, number, body } => {
-                let receipt = Receipt { cluster: Arc::clone(self), from, number };
+                let receipt = Receipt::new(Arc::clone(self), from, number);
                 self.tell(Event::Delivery { from, body, receipt });
             }
             Output::Returned { to, body, reason } => {
@@ -313,7 +302,7 @@ impl Cluster {
                 self.tell(Event::Returned { to, body, reason });
             }
             Output::Word { from, channel, body } => asks::heard(self, from, channel, &body),
-            Output::Unsaid { channel, body, .. } => self.asks.unsaid(channel, &body),
+            Output::Unsaid { to, channel, body } => self.asks.unsaid(to, channel, body),
             Output::Members(members) => {
                 self.say_members(&members);
                 self.asks.only(&members);

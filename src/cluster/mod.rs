@@ -51,6 +51,7 @@ mod handshake;
 pub mod asks;
 pub mod events;
 pub mod handle;
+pub mod receipt;
 pub mod view;
 
 pub mod driver;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::warn;
 
-use crate::cluster::handle::Receipt;
 use crate::cluster::news::Reason;
 use crate::cluster::node::NodeId;
+use crate::cluster::receipt::Receipt;
 use crate::net::outbox::Item;
 use crate::router::Router;
 use crate::router::act::Way;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::handle::Receipt;
 use crate::cluster::node::NodeId;
+use crate::cluster::receipt::Receipt;
 use crate::cluster::rows::SessionRow;
 use crate::net::outbox::{Item, Outbox, Refused};
 use crate::session_manager::handing::Handed;
