@@ -2,7 +2,7 @@
 //! 6121 §3): what an account sends, and what arrives for it. What they do to
 //! a state is the pure function of `session_manager/subscription`.
 
-use tracing::debug;
+use tracing::{debug, trace};
 
 use crate::extension::{Effect, Rooms};
 use crate::im::config::Config;
@@ -81,6 +81,8 @@ pub async fn send(
     if is_wanted && after.standing != before.standing {
         after.item.get_or_insert_with(Item::default);
     }
+    let (old, new) = (before.standing.state, after.standing.state);
+    trace!(%account, %contact, ?request, ?attempt, ?old, ?new, "request sent");
     rooms.contacts.save(&account, &before, &after).await?;
     let mut effects = Vec::new();
     let shown_no_more = before.sees_us() && !after.sees_us();
@@ -126,6 +128,8 @@ pub async fn receive(
     if is_new && !is_granted {
         after.standing.request = Some(kept(stanza));
     }
+    let (old, new) = (before.standing.state, after.standing.state);
+    trace!(%account, %contact, ?request, ?old, ?new, "request received");
     rooms.contacts.save(&account, &before, &after).await?;
     let mut effects = Vec::new();
     if received.is_delivered {
