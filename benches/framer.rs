@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jabiru::xml::framer::{Frame, Framer};
 use jabiru::xml::limits::Limits;
+use jabiru::xmpp::jid::Jid;
 use jabiru::xmpp::namespaces::CLIENT;
 use jabiru::xmpp::stanza::Stanza;
 
@@ -62,5 +63,18 @@ fn framer(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, framer);
+fn addresses(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("addresses");
+    for (name, text) in [
+        ("ASCII", "juliet.capulet@verona.example.org/balcony"),
+        ("other letters", "юлия@пример.example/балкон"),
+    ] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| Jid::parse(black_box(text)).expect("an address"));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, framer, addresses);
 criterion_main!(benches);

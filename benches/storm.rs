@@ -67,6 +67,15 @@ impl Client {
         }
     }
 
+    /// These, in any order; all that came with them is forgotten.
+    async fn hear_all(&mut self, words: [&str; 2]) -> io::Result<()> {
+        let mut all = String::new();
+        while !words.iter().all(|words| all.contains(words)) {
+            all += &self.hear(">").await?;
+        }
+        Ok(())
+    }
+
     /// Comes with its roster and its presence.
     async fn come(address: SocketAddr, user: &str, keys: &Keys) -> io::Result<Client> {
         let tcp = TcpStream::connect(address).await?;
@@ -75,9 +84,8 @@ impl Client {
         client.log_in(user, keys).await?;
         client.say("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>").await?;
         client.say("<presence/>").await?;
-        client.hear("id='r'").await?;
-        client.hear("</iq>").await?;
-        client.hear(&format!("<presence from='{user}@localhost/storm'")).await?;
+        let own = format!("<presence from='{user}@localhost/storm'");
+        client.hear_all(["id='r'", &own]).await?;
         Ok(client)
     }
 

@@ -192,6 +192,38 @@ fn a_stopping_node_and_a_kicking_operator_say_why() {
     assert_eq!(nodes.list[1].sessions().len(), 0);
 }
 
+#[test]
+fn friends_see_each_other_across_nodes_and_what_is_said_meanwhile_waits() {
+    let mut nodes = Nodes::start(3);
+    nodes.account("romeo", "r0m30");
+    nodes.account("juliet", "jul13t");
+    let mut slix = Slix::start();
+    let (romeo, juliet) = (jid("romeo", "garden"), jid("juliet", "balcony"));
+    slix.connect("r", &nodes.list[0], "starttls", &romeo, "r0m30", "-");
+    slix.connect("j", &nodes.list[1], "direct", &juliet, "jul13t", "-");
+    for name in ["r", "j"] {
+        slix.wait_for(&format!("{name} online"));
+        slix.tell(&format!("roster {name}"));
+        slix.wait_for(&format!("{name} has all"));
+    }
+    // the other allows it and asks back by itself
+    slix.tell("subscribe r juliet@localhost");
+    assert_eq!(slix.wait_for("r sees"), format!("r sees {juliet}"));
+    assert_eq!(slix.wait_for("j sees"), format!("j sees {romeo}"));
+    slix.tell("roster j");
+    assert_eq!(slix.wait_for("j has romeo"), "j has romeo@localhost both");
+    // a node dies with all its sessions, and nobody says goodbye
+    nodes.list[1].kill();
+    assert_eq!(slix.wait_for("r loses"), format!("r loses {juliet}"));
+    slix.tell("say r juliet@localhost Romeo, doff thy name");
+    slix.connect("again", &nodes.list[2], "direct", &juliet, "jul13t", "-");
+    assert_eq!(slix.wait_for("again heard"), format!("again heard {romeo} Romeo, doff thy name"));
+    assert_eq!(slix.wait_for("again sees"), format!("again sees {romeo}"));
+    assert_eq!(slix.wait_for("r sees"), format!("r sees {juliet}"));
+    slix.tell("close again");
+    assert_eq!(slix.wait_for("r loses"), format!("r loses {juliet}"));
+}
+
 /// Sessions on the node that is killed, and messages to them.
 const COUNT: usize = 200;
 

@@ -3,6 +3,7 @@
     connect NAME JID PASSWORD PORT starttls|direct MECHANISM|-
     say NAME TO TEXT
     close NAME
+    roster NAME | subscribe NAME JID            asks; whoever is asked allows it, and asks back
     register NAME JID PASSWORD PORT             makes the account, then connects
     password NAME NEW | cancel NAME             by XEP-0077
     command NAME NODE VAR=VALUE...              by XEP-0050 and XEP-0133
@@ -11,7 +12,8 @@ Every line of the output is something that happened to a client:
     NAME online JID | NAME heard FROM TEXT | NAME error FROM CONDITION
     NAME stream-error CONDITION | NAME refused CONDITION | NAME mechanism M
     NAME offline | NAME registered | NAME did WHAT | NAME failed CONDITION
-    NAME command STATUS NOTE
+    NAME command STATUS NOTE | NAME sees JID | NAME loses JID
+    NAME has JID SUBSCRIPTION, for each contact, then NAME has all
 """
 
 import asyncio
@@ -45,6 +47,8 @@ class Client(slixmpp.ClientXMPP):
         self.add_event_handler("failed_auth", self.refused)
         self.add_event_handler("stream_error", self.stream_error)
         self.add_event_handler("disconnected", lambda why: say(name, "offline"))
+        self.add_event_handler("presence_available", self.sees)
+        self.add_event_handler("presence_unavailable", self.loses)
 
     async def start(self, _):
         self.send_presence()
@@ -54,6 +58,20 @@ class Client(slixmpp.ClientXMPP):
     def heard(self, message):
         if message["type"] in ("chat", "normal"):
             say(self.name, "heard", message["from"], message["body"])
+
+    def sees(self, presence):
+        if presence["from"].bare != self.boundjid.bare:
+            say(self.name, "sees", presence["from"])
+
+    def loses(self, presence):
+        if presence["from"].bare != self.boundjid.bare:
+            say(self.name, "loses", presence["from"])
+
+    async def tell_roster(self):
+        await self.get_roster()
+        for jid in sorted(self.client_roster):
+            say(self.name, "has", jid, self.client_roster[jid]["subscription"])
+        say(self.name, "has all")
 
     def bounced(self, message):
         say(self.name, "error", message["from"], message["error"]["condition"])
@@ -129,6 +147,10 @@ async def main(ca):
             connect(ca, name, *words)
         elif command == "say":
             clients[name].send_message(mto=words[0], mbody=" ".join(words[1:]), mtype="chat")
+        elif command == "roster":
+            await clients[name].tell_roster()
+        elif command == "subscribe":
+            clients[name].send_presence_subscription(pto=words[0])
         elif command == "register":
             connect(ca, name, words[0], words[1], words[2], "direct", "register")
         elif command == "password":
