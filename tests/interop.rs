@@ -210,8 +210,10 @@ fn friends_see_each_other_across_nodes_and_what_is_said_meanwhile_waits() {
     slix.tell("subscribe r juliet@localhost");
     assert_eq!(slix.wait_for("r sees"), format!("r sees {juliet}"));
     assert_eq!(slix.wait_for("j sees"), format!("j sees {romeo}"));
-    slix.tell("roster j");
-    assert_eq!(slix.wait_for("j has romeo"), "j has romeo@localhost both");
+    support::wait_for("both see each other", || {
+        slix.tell("roster j");
+        slix.wait_for("j has romeo") == "j has romeo@localhost both"
+    });
     // a node dies with all its sessions, and nobody says goodbye
     nodes.list[1].kill();
     assert_eq!(slix.wait_for("r loses"), format!("r loses {juliet}"));

@@ -63,6 +63,25 @@ impl Play<'_> {
         self.people[at].come_again(node);
     }
 
+    /// How one of them stands to the other, requests that wait for it as well.
+    fn state(&self, at: usize) -> (String, String) {
+        let (account, contact) = (&self.people[at].jid, &self.people[1 - at].jid);
+        let standing = |node: &Node| node.standing(account, contact);
+        self.nodes.iter().find_map(standing).expect("two nodes live")
+    }
+
+    /// What each has caused at the other is done: both ask their homes for
+    /// something answered in its turn, and once more for what came of that.
+    fn settle(&mut self) {
+        let nobody = "<query xmlns='jabber:iq:roster'>\
+                      <item jid='nobody@localhost' subscription='remove'/></query>";
+        for at in [0, 1, 0, 1] {
+            if self.people[at].ask("set", nobody).is_err() {
+                self.come_again(at);
+            }
+        }
+    }
+
     fn change(&mut self) {
         let actor = self.random.random_range(0..2);
         let deed = Deed::any(&mut self.random);
@@ -100,9 +119,13 @@ impl Play<'_> {
                 };
             }
             let jids = [&*self.people[0].jid, &*self.people[1].jid];
-            if let Some(now) = candidates.iter().find(|pair| pair.is_shown(jids, &rosters)) {
+            let states = [self.state(0), self.state(1)];
+            let found = candidates.iter().find(|pair| {
+                pair.is_shown(jids, &rosters) && pair.is_there([&states[0], &states[1]])
+            });
+            if let Some(now) = found {
                 self.pair = now.clone();
-                return;
+                return self.settle();
             }
             if self.is_in_doubt {
                 // half of it was done

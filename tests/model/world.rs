@@ -129,6 +129,20 @@ impl Pair {
         }
     }
 
+    /// Whether the server knows this of both sides: who sees whom, and who has
+    /// asked.
+    pub fn is_there(&self, states: [&(String, String); 2]) -> bool {
+        self.sides.iter().zip(states).all(|(side, (subscription, pending))| {
+            let expected = match (side.state.is_pending_out(), side.state.is_pending_in()) {
+                (false, false) => "",
+                (true, false) => "out",
+                (false, true) => "in",
+                (true, true) => "both",
+            };
+            side.state.word() == subscription && expected == pending
+        })
+    }
+
     /// Whether both rosters show this.
     pub fn is_shown(&self, jids: [&str; 2], rosters: &[Roster; 2]) -> bool {
         (0..2).all(|at| {

@@ -303,6 +303,23 @@ impl Node {
         serde_json::from_slice(&output.stdout).ok()
     }
 
+    /// Who sees whom, and who has asked whom, as the node knows it of one
+    /// contact of an account; nothing: it does not answer.
+    pub fn standing(&self, account: &str, contact: &str) -> Option<(String, String)> {
+        use std::io::{BufRead, BufReader, Write};
+        let socket = self.folder.join("control.sock");
+        let mut socket = std::os::unix::net::UnixStream::connect(socket).ok()?;
+        let ask = serde_json::json!({ "do": "roster", "account": account });
+        writeln!(socket, "{ask}").ok()?;
+        let mut line = String::new();
+        BufReader::new(socket).read_line(&mut line).ok()?;
+        let answer: serde_json::Value = serde_json::from_str(&line).ok()?;
+        let contacts = answer["contacts"].as_array()?;
+        let found = contacts.iter().find(|one| one["jid"] == contact);
+        let word = |name: &str| Some(found?[name].as_str()?.to_owned());
+        Some((word("subscription").unwrap_or("none".into()), word("pending").unwrap_or_default()))
+    }
+
     pub fn verdict(&self) -> Option<String> {
         Some(self.status()?.get("verdict")?.as_str()?.to_owned())
     }
