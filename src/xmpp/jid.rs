@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::xmpp::plain::{self, Parts};
 use crate::xmpp::prep;
 
 /// The version of the normaliser. Nodes that normalise differently would
@@ -60,6 +61,15 @@ impl Jid {
     /// # Errors
     /// [`JidError`] with the part that is wrong.
     pub fn parse(text: &str) -> Result<Self, JidError> {
+        match plain::parts(text) {
+            Some(Parts { local, bare }) => {
+                Ok(Self { text: text.into(), local: small(local), bare: small(bare) })
+            }
+            None => Self::prepare(text),
+        }
+    }
+
+    fn prepare(text: &str) -> Result<Self, JidError> {
         let (bare, resource) = match text.split_once('/') {
             Some((bare, resource)) => (bare, Some(prep::resource(resource)?)),
             None => (text, None),
@@ -124,10 +134,13 @@ impl Jid {
             text.push('/');
             text.push_str(resource);
         }
-        // Each part has at most 1023 bytes, so both fit.
-        let small = |length: usize| u16::try_from(length).expect("parts are at most 1023 bytes");
         Self { text: text.into(), local: small(local.map_or(0, str::len)), bare: small(bare) }
     }
+}
+
+/// Each part has at most 1023 bytes, so the places of all fit.
+fn small(length: usize) -> u16 {
+    u16::try_from(length).expect("parts are at most 1023 bytes")
 }
 
 impl BareJid {
@@ -416,6 +429,16 @@ mod tests {
         fn no_text_breaks_the_parser(text in any::<String>()) {
             if let Ok(jid) = Jid::parse(&text) {
                 assert_eq!(Jid::parse(jid.as_str()), Ok(jid));
+            }
+        }
+
+        #[test]
+        fn what_is_plain_is_prepared_alike(
+            text in "([a-zA-Z0-9.+_@-]{0,6}@)?[a-zA-Z0-9._-]{0,9}(xn--)?[a-z0-9.-]{0,4}(/[ -~]{0,5})?"
+        ) {
+            assert_eq!(Jid::parse(&text), Jid::prepare(&text));
+            if let (Ok(one), Ok(other)) = (Jid::parse(&text), Jid::prepare(&text)) {
+                assert_eq!((one.local, one.bare), (other.local, other.bare));
             }
         }
 

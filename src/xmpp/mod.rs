@@ -4,5 +4,6 @@ pub mod error;
 pub mod jid;
 pub mod kind;
 pub mod namespaces;
+mod plain;
 pub mod prep;
 pub mod stanza;

@@ -16,7 +16,7 @@ use crate::xmpp::jid::JidError;
 pub const PART_BYTES_MAX: usize = 1023;
 
 /// Bytes of one label of a domain (RFC 1035 §2.3.4).
-const LABEL_BYTES_MAX: usize = 63;
+pub(super) const LABEL_BYTES_MAX: usize = 63;
 
 /// The part before the `@`.
 ///
