@@ -82,7 +82,5 @@ pub const REGISTER: &str = "jabber:iq:register";
 pub const REGISTER_FEATURE: &str = "http://jabber.org/features/iq-register";
 /// Ad-hoc commands (XEP-0050).
 pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
-/// Data forms (XEP-0004).
-pub const DATA_FORMS: &str = "jabber:x:data";
 /// `xml:lang` and its kin.
 pub const XML: &str = "http://www.w3.org/XML/1998/namespace";

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::xml::element::Element;
 use crate::xmpp::jid::Jid;
-use crate::xmpp::namespaces::DATA_FORMS;
+use crate::xmpp::namespaces::DATA;
 
 /// Values of one field. A guess: what somebody types or pastes.
 const VALUES_MAX: usize = 1_000;
@@ -85,16 +85,16 @@ impl Kind {
 }
 
 fn field(var: &str, kind: &str, values: &[&str]) -> Element {
-    let field = Element::new("field", DATA_FORMS).attr("var", var).attr("type", kind);
-    let value = |value: &&str| Element::new("value", DATA_FORMS).text(*value);
+    let field = Element::new("field", DATA).attr("var", var).attr("type", kind);
+    let value = |value: &&str| Element::new("value", DATA).text(*value);
     values.iter().map(value).fold(field, Element::child)
 }
 
 impl Form {
     /// As it is sent to be filled in.
     pub fn to_element(self) -> Element {
-        let title = Element::new("title", DATA_FORMS).text(self.title);
-        let form = Element::new("x", DATA_FORMS).attr("type", "form").child(title).child(field(
+        let title = Element::new("title", DATA).text(self.title);
+        let form = Element::new("x", DATA).attr("type", "form").child(title).child(field(
             "FORM_TYPE",
             "hidden",
             &[self.form_type],
@@ -107,19 +107,19 @@ impl Form {
     /// # Errors
     /// [`Wrong`].
     pub fn read(self, form: &Element) -> Result<Values, Wrong> {
-        if !form.is("x", DATA_FORMS) || form.attribute("type") != Some("submit") {
+        if !form.is("x", DATA) || form.attribute("type") != Some("submit") {
             return Err(Wrong);
         }
         let filled = |var: &str| -> Result<Option<Vec<String>>, Wrong> {
             let mut found = form
                 .elements()
-                .filter(|one| one.is("field", DATA_FORMS) && one.attribute("var") == Some(var));
+                .filter(|one| one.is("field", DATA) && one.attribute("var") == Some(var));
             let (first, second) = (found.next(), found.next());
             if second.is_some() {
                 return Err(Wrong);
             }
             let values = |field: &Element| {
-                let values = field.elements().filter(|one| one.is("value", DATA_FORMS));
+                let values = field.elements().filter(|one| one.is("value", DATA));
                 values.map(Element::own_text).filter(|text| !text.is_empty()).collect()
             };
             Ok(first.map(values))
@@ -148,13 +148,13 @@ impl Field {
         let mut element = field(self.var, self.kind.word(), first).attr("label", self.label);
         if let Kind::One(known) = self.kind {
             for one in known {
-                let value = Element::new("value", DATA_FORMS).text(*one);
-                element = element
-                    .child(Element::new("option", DATA_FORMS).attr("label", *one).child(value));
+                let value = Element::new("value", DATA).text(*one);
+                element =
+                    element.child(Element::new("option", DATA).attr("label", *one).child(value));
             }
         }
         match self.is_required {
-            true => element.child(Element::new("required", DATA_FORMS)),
+            true => element.child(Element::new("required", DATA)),
             false => element,
         }
     }
@@ -162,7 +162,7 @@ impl Field {
 
 /// A form that only tells something: each field with its values.
 pub fn result(form_type: &str, fields: &[(&str, Kind, Vec<String>)]) -> Element {
-    let form = Element::new("x", DATA_FORMS).attr("type", "result").child(field(
+    let form = Element::new("x", DATA).attr("type", "result").child(field(
         "FORM_TYPE",
         "hidden",
         &[form_type],
@@ -228,7 +228,7 @@ mod tests {
         ] {
             assert_eq!(read(wrong), Err(Wrong), "{wrong}");
         }
-        let cancel = Element::new("x", DATA_FORMS).attr("type", "cancel");
+        let cancel = Element::new("x", DATA).attr("type", "cancel");
         assert_eq!(FORM.read(&cancel), Err(Wrong));
     }
 }

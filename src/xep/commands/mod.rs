@@ -20,7 +20,7 @@ use crate::xml::element::Element;
 use crate::xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use crate::xmpp::jid::{BareJid, Jid};
 use crate::xmpp::kind::{IqType, Kind};
-use crate::xmpp::namespaces::{CLIENT, COMMANDS, DATA_FORMS, DISCO_INFO, DISCO_ITEMS};
+use crate::xmpp::namespaces::{CLIENT, COMMANDS, DATA, DISCO_INFO, DISCO_ITEMS};
 use crate::xmpp::stanza::{ChildName, Stanza};
 
 /// The extension.
@@ -121,7 +121,7 @@ impl Extension for Commands {
                 Ok(answer(command.node, id, "canceled").to_bytes(CLIENT).into())
             }
             (Action::Execute | Action::Complete, Some(form)) => {
-                let filled = asked.find("x", DATA_FORMS).ok_or_else(bad_payload)?;
+                let filled = asked.find("x", DATA).ok_or_else(bad_payload)?;
                 let values = form.read(filled).map_err(|_| bad_payload())?;
                 self.carry_out(cx, request, (command, id.to_owned()), values).await
             }
@@ -163,7 +163,7 @@ fn info_of(query: Element, command: Option<&Command>) -> Element {
         .attr("category", "automation")
         .attr("type", kind)
         .attr("name", command.map_or("Administration", |command| command.name));
-    let features = [COMMANDS, DATA_FORMS];
+    let features = [COMMANDS, DATA];
     let feature = |feature: &str| Element::new("feature", DISCO_INFO).attr("var", feature);
     features.into_iter().map(feature).fold(query.child(identity), Element::child)
 }
