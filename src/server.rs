@@ -22,10 +22,11 @@ use crate::cluster::handle::Cluster;
 use crate::cluster::joining::serve_when_ready;
 use crate::cluster::node::{NameError, Node, NodeName, NodeState};
 use crate::config::Config;
+use crate::door::addresses::Addresses;
 use crate::door::c2s::{C2s, Rooms};
 use crate::door::entry::Port;
+use crate::door::front::Front;
 use crate::door::mesh;
-use crate::door::registrations::Registrations;
 use crate::drain::{self, Drain, Drained, Trigger};
 use crate::extension::{self, Extension};
 use crate::im;
@@ -128,8 +129,7 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
 
     // doors first: what is taken must stop us before others know us
     let (trigger, drain) = drain::signal();
-    let plain = listeners(&config.c2s.listen, &config)?;
-    let direct = listeners(&config.c2s.direct_tls_listen, &config)?;
+    let doors = listeners(&config)?;
     let control = socket::bind(&config.admin.socket)
         .map_err(|source| failed(config.admin.socket.display(), source))?;
     let mut web = Vec::new();
@@ -179,9 +179,9 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
             sessions: Arc::clone(&sessions),
             router: Arc::clone(&router),
             cluster: Arc::clone(&cluster),
-            registrations: Registrations::new(
-                config.register.per_address_max,
-                config.register.per_address_interval.get(),
+            addresses: Addresses::new(
+                &config.c2s.per_address,
+                (config.register.per_address_max, config.register.per_address_interval.get()),
             ),
             certificates: Arc::clone(&certificates),
         },
@@ -203,10 +203,8 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
     for listener in web {
         tokio::spawn(http::serve(Arc::clone(&admin), metrics.clone(), listener));
     }
-    for (listeners, port) in [(plain, Port::StartTls), (direct, Port::DirectTls)] {
-        for listener in listeners {
-            open(listener, port, &c2s, drain.clone());
-        }
+    for door in doors {
+        open(door, &c2s, drain.clone());
     }
     drop(drain);
     let own = cluster.address().to_string();
@@ -317,22 +315,31 @@ fn negotiation(config: &Config, cookie: &Cookie, features: String) -> Settings {
     }
 }
 
-fn listeners(
-    addresses: &[std::net::SocketAddr],
-    config: &Config,
-) -> Result<Vec<Listener>, StartError> {
-    let bind = |address| Ok(Listener::bind(address, config.c2s.connections_max)?);
-    addresses.iter().copied().map(bind).collect()
+/// All ways in for clients, bound.
+fn listeners(config: &Config) -> Result<Vec<(Listener, Port, Front)>, StartError> {
+    let (own, behind) = (&config.c2s, &config.c2s.proxy_protocol);
+    let mut doors = Vec::new();
+    for (addresses, port, front) in [
+        (&own.listen, Port::StartTls, Front::Nobody),
+        (&own.direct_tls_listen, Port::DirectTls, Front::Nobody),
+        (&behind.listen, Port::StartTls, Front::Balancer),
+        (&behind.direct_tls_listen, Port::DirectTls, Front::Balancer),
+    ] {
+        for address in addresses {
+            doors.push((Listener::bind(*address, own.connections_max)?, port, front));
+        }
+    }
+    Ok(doors)
 }
 
-fn open(listener: Listener, port: Port, c2s: &Arc<C2s>, drain: Drain) {
+fn open((listener, port, front): (Listener, Port, Front), c2s: &Arc<C2s>, drain: Drain) {
     if let Ok(address) = listener.address() {
-        info!(%address, ?port, "clients may come");
+        info!(%address, ?port, ?front, "clients may come");
     }
     let c2s = Arc::clone(c2s);
     tokio::spawn(async move {
         let inside = drain.clone();
-        let serve = |tcp, peer| Arc::clone(&c2s).serve(tcp, peer, port, inside.clone());
+        let serve = |tcp, peer| Arc::clone(&c2s).serve((tcp, peer), port, front, inside.clone());
         listener.serve(drain, serve).await;
     });
 }

@@ -258,6 +258,8 @@ fn the_reference_names_every_key_with_its_default() {
     expected.cluster.name = Some("a".parse().expect("a name"));
     expected.cluster.advertise = Some("192.0.2.1:4369".parse().expect("an address"));
     expected.cluster.seeds = vec!["node1.example:4369".into(), "node2.example:4369".into()];
+    let public = "node1.example.org:5222".to_owned();
+    expected.c2s.public_address = Some(public.try_into().expect("an address"));
     expected.tls = vec![jabiru::net::tls::Certificate {
         domains: Vec::new(),
         certificate: "cert.pem".into(),

@@ -20,6 +20,7 @@ use crate::cluster::durable::change::ChangeError;
 use crate::door::c2s::{C2s, FAREWELL_TIME_MAX};
 use crate::door::client::Client;
 use crate::drain::Drain;
+use crate::metrics;
 use crate::net::connection::{Connection, Socket, Turn};
 use crate::net::outbox::Outbox;
 use crate::session_manager::accounts::HashError;
@@ -129,6 +130,14 @@ impl<'a> Entry<'a> {
         Client { door, session, outbox, framer, lang: established.lang }
     }
 
+    /// Says why it is not served, and no more.
+    pub async fn turn_away(mut self, tcp: TcpStream, error: StreamError) {
+        let write_timeout = self.door.config.write_timeout.get();
+        let connection = Connection::new(Socket::Plain(tcp), write_timeout);
+        self.refuse(error);
+        self.leave(Some(connection), Ended::Refused).await;
+    }
+
     async fn leave(&mut self, connection: Option<Connection<Held>>, ended: Ended) {
         if let Some(session) = self.session.take() {
             self.door.sessions.release(&session);
@@ -214,6 +223,12 @@ impl<'a> Entry<'a> {
                     self.outbox.finish(words);
                     return Err(Ended::Refused);
                 }
+                Output::Failed => {
+                    ::metrics::counter!(metrics::AUTHENTICATION_FAILED).increment(1);
+                    debug!(address = %self.address, "an attempt to authenticate has failed");
+                    self.door.addresses.was_wrong(self.address.ip(), Instant::now());
+                    continue;
+                }
                 Output::Restart => {
                     self.framer.restart();
                     self.framer.set_limits(self.door.limits_after());
@@ -282,14 +297,14 @@ impl<'a> Entry<'a> {
     async fn register(&self, registration: Registration) -> Result<(), StanzaError> {
         let Registration { account, password } = registration;
         let address = self.address.ip();
-        if self.door.registrations.take(address, Instant::now()).is_err() {
+        if self.door.addresses.register(address, Instant::now()).is_err() {
             info!(%address, "too many accounts were made from one address");
             return Err(registration::too_many());
         }
         let made = self.make(&account, &password).await;
         match &made {
             Ok(()) => info!(%account, %address, "somebody has made an account"),
-            Err(_) => self.door.registrations.in_vain(address),
+            Err(_) => self.door.addresses.register_in_vain(address),
         }
         made
     }

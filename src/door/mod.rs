@@ -1,11 +1,13 @@
 //! Where bytes become stanzas: clients and other nodes.
 
+pub mod addresses;
+pub mod allowance;
 pub mod c2s;
 pub mod client;
 pub mod config;
 pub mod entry;
+pub mod front;
 pub mod mesh;
-pub mod registrations;
 
 use crate::xml::error::XmlError;
 use crate::xmpp::error::{StreamCondition, StreamError};
