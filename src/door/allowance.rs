@@ -55,7 +55,8 @@ impl Allowance {
         Self { price, interval, spent: Mutex::default() }
     }
 
-    /// An address takes one.
+    /// An address takes one, if more than half of one is left: what came to
+    /// nothing leaves a little less than a whole.
     ///
     /// # Errors
     /// [`Spend`]; then it has taken nothing.
@@ -66,7 +67,7 @@ impl Allowance {
             return Err(Spend::Crowded);
         }
         let until = spent.until.entry(client).or_insert(now);
-        if *until >= now + self.interval {
+        if *until + self.price / 2 >= now + self.interval {
             return Err(Spend::Over);
         }
         *until = now.max(*until) + self.price;
@@ -84,11 +85,11 @@ impl Allowance {
         }
     }
 
-    /// What was taken came to nothing: all but one part of `parts` is given
-    /// back.
-    pub fn in_vain(&self, address: IpAddr, parts: u32) {
+    /// What was taken came to nothing, and most of it is given back: so many in
+    /// vain, and the last one is not to be had any more.
+    pub fn in_vain(&self, address: IpAddr, most: u32) {
         if let Some(until) = self.lock().until.get_mut(&network::client(address)) {
-            let part = self.price / parts.max(1);
+            let part = self.price / most.saturating_mul(2).max(1);
             *until = until.checked_sub(self.price - part).unwrap_or(*until);
         }
     }
@@ -180,6 +181,7 @@ mod tests {
             assert_eq!(allowance.take(one, begin), Ok(()));
         }
         assert_eq!(allowance.take(one, begin), Err(Spend::Over));
+        assert_eq!(allowance.take(one, begin + HOUR / 7), Err(Spend::Over));
         assert_eq!(allowance.take(one, begin + HOUR / 3), Ok(()));
         assert_eq!(allowance.take(one, begin + HOUR / 3), Err(Spend::Over));
     }
