@@ -210,8 +210,8 @@ fn what_strangers_send_to_the_cluster_is_counted_and_nothing_else() {
 fn those_who_watch_are_told_by_http() {
     let nodes = Nodes::start(1);
     let get = |path: &str| nodes.list[0].http(path);
-    assert!(get("/health").starts_with("HTTP/1.1 200"));
-    assert!(get("/ready").ends_with("ready\n"));
+    assert!(get("/healthz").starts_with("HTTP/1.1 200"));
+    assert!(get("/readyz").ends_with("ready\n"));
     assert!(get("/metrics").contains("jabiru_cluster_nodes 1"), "{}", get("/metrics"));
     assert!(get("/secret").starts_with("HTTP/1.1 404"));
 }

@@ -6,6 +6,7 @@ pub mod answers;
 pub mod belongings;
 pub mod config;
 pub mod http;
+pub mod life;
 pub mod report;
 pub mod requests;
 pub mod sending;
@@ -14,8 +15,7 @@ pub mod socket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
+use crate::admin::life::End;
 use crate::admin::report::NodeReport;
 use crate::cluster::asks::Question;
 use crate::cluster::durable::Durable;
@@ -23,6 +23,7 @@ use crate::cluster::handle::Cluster;
 use crate::extension::Rooms;
 use crate::im;
 use crate::router::Router;
+use crate::session_manager::draining::Draining;
 use crate::session_manager::sessions::Sessions;
 
 /// The topics of our questions to other nodes.
@@ -51,8 +52,10 @@ pub struct Admin {
     pub limits: im::config::Config,
     /// Since when this node serves.
     pub started: Instant,
-    /// Told when the operator wants this node to stop.
-    pub stop: Notify,
+    /// Whether this node drains.
+    pub draining: Arc<Draining>,
+    /// Wanted when the operator wants this node to stop.
+    pub end: End,
 }
 
 impl Admin {

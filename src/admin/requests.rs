@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::report::Status;
+use crate::units::Span;
 
 /// The longest line, in bytes: a vCard with a photograph.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -150,6 +151,13 @@ pub enum Request {
         /// Those that have another value now as well.
         overwrite: bool,
     },
+    /// Send new clients to other nodes.
+    Drain {
+        /// When those who are left are asked to move; without it they stay.
+        deadline: Option<Span>,
+    },
+    /// Let new clients in again.
+    Undrain,
     /// End this node in good order.
     Stop,
 }

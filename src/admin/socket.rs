@@ -9,20 +9,16 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::admin::answers::{bare, done, failed};
 use crate::admin::report::Status;
 use crate::admin::requests::{LINE_BYTES_MAX, Request, Response, SessionLine};
-use crate::admin::{Admin, accounts, belongings, sending};
+use crate::admin::{Admin, accounts, belongings, life, sending};
 use crate::cluster::durable::backup::{BackedUp, Restored};
 use crate::session_manager::everywhere::{self, Told};
 use crate::xmpp::jid::Jid;
-
-/// Commands at a time; further ones wait.
-const COMMANDS_MAX: usize = 64;
 
 /// How long a command may take to be said.
 const LINE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -53,7 +49,7 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 
 /// Answers commands for ever.
 pub async fn serve(admin: Arc<Admin>, listener: UnixListener) {
-    let room = Arc::new(Semaphore::new(COMMANDS_MAX));
+    let room = admin.end.commands();
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
@@ -149,11 +145,9 @@ async fn carry_out(admin: &Arc<Admin>, request: Request) -> Response {
                 Err(error) => failed(error),
             }
         }
-        Request::Stop => {
-            info!("the operator stops this node");
-            admin.stop.notify_one();
-            done(format!("{} stops", admin.cluster.me().name))
-        }
+        Request::Drain { deadline } => life::drain(admin, deadline).await,
+        Request::Undrain => life::undrain(admin),
+        Request::Stop => life::stop(admin).await,
     }
 }
 

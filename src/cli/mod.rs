@@ -4,6 +4,7 @@
 
 pub mod belongings;
 pub mod keys;
+pub mod life;
 pub mod node;
 pub mod sending;
 pub mod table;
@@ -75,7 +76,12 @@ enum Command {
     Send(sending::SendArgs),
     /// Tell something to everybody who is online.
     Announce(sending::AnnounceArgs),
-    /// Stop the node in good order.
+    /// Send new clients to other nodes; those of this node stay until they go,
+    /// or until a deadline. A restart ends the drain.
+    Drain(life::DrainArgs),
+    /// Let new clients in again.
+    Undrain(node::SocketArgs),
+    /// Stop the node in good order, and wait until it has ended.
     Stop(node::SocketArgs),
     /// Write completions for a shell.
     Completions {
@@ -137,7 +143,9 @@ pub fn run() -> ExitCode {
         Command::Vcard(args) => belongings::vcard(&args, load),
         Command::Send(args) => sending::send(&args, load),
         Command::Announce(args) => sending::announce(&args, load),
-        Command::Stop(args) => node::stop(&args, load),
+        Command::Drain(args) => life::drain(&args, load),
+        Command::Undrain(args) => life::undrain(&args, load),
+        Command::Stop(args) => life::stop(&args, load),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "jabiru", &mut std::io::stdout());

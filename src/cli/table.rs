@@ -37,7 +37,7 @@ fn line(node: &NodeLine, from: &str) -> Vec<String> {
     let here = if node.node == from { "*" } else { "" };
     vec![
         format!("{}{here}", node.node),
-        node.state.clone(),
+        state(node),
         node.address.clone(),
         node.version.clone(),
         node.uptime.map_or("-".into(), |seconds| span(Duration::from_secs(seconds))),
@@ -48,6 +48,17 @@ fn line(node: &NodeLine, from: &str) -> Vec<String> {
         node.round_trip.map_or("-".into(), |millis| format!("{millis:.1} ms")),
         number(node.lag),
     ]
+}
+
+/// What a node is up to; of one that drains, how far it is.
+fn state(node: &NodeLine) -> String {
+    match (node.state.as_str(), node.sessions, node.draining_for) {
+        ("draining", Some(left), Some(seconds)) => {
+            format!("draining, {left} left, {} to go", span(Duration::from_secs(seconds)))
+        }
+        ("draining", Some(left), None) => format!("draining, {left} left"),
+        (word, ..) => word.to_owned(),
+    }
 }
 
 /// Who is connected.

@@ -123,6 +123,11 @@ impl Core {
         &self.counts
     }
 
+    /// Deliveries of ours that nobody has taken yet.
+    pub fn undelivered(&self) -> usize {
+        self.custody.undelivered()
+    }
+
     /// How many changes our own rows have seen.
     pub fn version(&self) -> u64 {
         self.replicator.own.version()

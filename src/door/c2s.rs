@@ -25,6 +25,7 @@ use crate::metrics;
 use crate::net::tls::Certificates;
 use crate::router::Router;
 use crate::session_manager::accounts::Accounts;
+use crate::session_manager::draining::Draining;
 use crate::session_manager::sessions::Sessions;
 use crate::stream::negotiation::Settings;
 use crate::xml::limits::Limits;
@@ -50,6 +51,7 @@ pub struct C2s {
     pub(super) sessions: Arc<Sessions>,
     pub(super) router: Arc<Router>,
     pub(super) cluster: Arc<Cluster>,
+    pub(super) draining: Arc<Draining>,
     pub(super) addresses: Arc<Addresses>,
     /// TLS for a stream to each of our domains.
     starttls: HashMap<String, Arc<ServerConfig>>,
@@ -70,6 +72,8 @@ pub struct Rooms {
     pub router: Arc<Router>,
     /// The other nodes.
     pub cluster: Arc<Cluster>,
+    /// Whether new clients are let in.
+    pub draining: Arc<Draining>,
     /// What each client address has taken.
     pub addresses: Addresses,
     /// What is shown in TLS.
@@ -82,7 +86,8 @@ impl C2s {
     /// # Errors
     /// Only if the crypto provider lacks TLS 1.2 or 1.3.
     pub fn new(config: Config, negotiation: Settings, rooms: Rooms) -> Result<Self, rustls::Error> {
-        let Rooms { accounts, sessions, router, cluster, addresses, certificates } = rooms;
+        let Rooms { accounts, sessions, router, cluster, draining, addresses, certificates } =
+            rooms;
         let mut starttls = HashMap::new();
         for domain in &negotiation.domains {
             let name = domain.as_str();
@@ -98,6 +103,7 @@ impl C2s {
             sessions,
             router,
             cluster,
+            draining,
             addresses: Arc::new(addresses),
             starttls,
             direct,
@@ -190,10 +196,5 @@ impl C2s {
             attributes_max: self.config.attributes_max,
             ..Limits::client()
         }
-    }
-
-    /// What a client hears when this node stops.
-    pub(super) fn shutdown() -> StreamError {
-        StreamError::new(StreamCondition::SystemShutdown, "this node stops; connect again")
     }
 }

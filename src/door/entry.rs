@@ -103,7 +103,7 @@ impl<'a> Entry<'a> {
         let negotiated = tokio::select! {
             negotiated = timeout(deadline, self.negotiate(&mut connection)) => negotiated.ok(),
             () = drain.started() => {
-                self.refuse(C2s::shutdown());
+                self.refuse(self.door.draining.stopped());
                 Some(Err(Ended::Refused))
             }
         };
@@ -148,6 +148,10 @@ impl<'a> Entry<'a> {
             Ended::Refused => {}
         }
         let Some(mut connection) = connection else { return };
+        if self.port == Port::DirectTls && !connection.is_secured() {
+            // There is no way yet to say anything to it.
+            return;
+        }
         // A peer that does not read its last words misses them.
         let _ = timeout(FAREWELL_TIME_MAX, connection.write_out(&self.outbox)).await;
         let mut unwritten = connection.shutdown().await;
@@ -171,6 +175,10 @@ impl<'a> Entry<'a> {
             match frame {
                 Frame::Close => return Err(Ended::Left),
                 Frame::Open(header) => {
+                    if let Some(error) = self.turned_away(connection.as_ref()) {
+                        self.refuse(error);
+                        return Err(Ended::Refused);
+                    }
                     self.machine.handle(Input::Opened(*header), &mut self.random, &mut out);
                 }
                 Frame::Element(raw) => {
@@ -182,6 +190,14 @@ impl<'a> Entry<'a> {
                 Next::Established(established) => return Ok(established),
             }
         }
+    }
+
+    /// Where to go instead, said inside TLS where TLS must be: before it,
+    /// anybody on the way could say so (RFC 6120 §4.9.3.19).
+    fn turned_away(&self, connection: Option<&Connection<Held>>) -> Option<StreamError> {
+        let is_secured = connection.is_some_and(Connection::is_secured);
+        let is_heard = is_secured || !self.door.config.require_tls;
+        is_heard.then(|| self.door.draining.turned_away())?
     }
 
     /// The next piece of the stream.

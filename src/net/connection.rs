@@ -94,6 +94,11 @@ impl<T: Unpin> Connection<T> {
         }
     }
 
+    /// Whether nobody on the way can have changed what is read and written.
+    pub fn is_secured(&self) -> bool {
+        matches!(self.socket, Socket::Tls(_))
+    }
+
     /// Waits until something was read, the peer has ended, or everything that
     /// `outbox` will ever give is written. Writes meanwhile. Safe to cancel.
     ///
@@ -101,6 +106,18 @@ impl<T: Unpin> Connection<T> {
     /// What the socket says; the connection is then of no more use.
     pub async fn turn(&mut self, outbox: &Outbox<T>) -> io::Result<Turn> {
         poll_fn(|cx| self.poll_turn(cx, outbox)).await
+    }
+
+    /// Waits until something was read or the peer has ended, and writes
+    /// nothing: for what a peer says after our last word. Safe to cancel.
+    ///
+    /// # Errors
+    /// As [`Connection::turn`].
+    pub async fn read(&mut self) -> io::Result<Turn> {
+        match poll_fn(|cx| self.poll_read(cx)).await? {
+            0 => Ok(Turn::Ended),
+            _ => Ok(Turn::Read),
+        }
     }
 
     /// Writes what the outbox holds now, reads nothing, and returns when all of
