@@ -250,6 +250,9 @@ pub struct SessionLine {
     pub priority: Option<i8>,
     /// When it was bound, in milliseconds since 1970.
     pub bound: u64,
+    /// Where its client connects from; nothing: its node does not say.
+    #[serde(default)]
+    pub address: Option<String>,
 }
 
 /// One account that may not be used.

@@ -18,6 +18,7 @@ use crate::admin::requests::{LINE_BYTES_MAX, Request, Response, SessionLine};
 use crate::admin::{Admin, accounts, belongings, life, sending};
 use crate::cluster::durable::backup::{BackedUp, Restored};
 use crate::session_manager::everywhere::{self, Told};
+use crate::session_manager::session::Seat;
 use crate::xmpp::jid::Jid;
 
 /// How long a command may take to be said.
@@ -88,7 +89,7 @@ async fn answer(admin: &Arc<Admin>, stream: UnixStream) -> io::Result<()> {
 async fn carry_out(admin: &Arc<Admin>, request: Request) -> Response {
     match request {
         Request::Status => Response::Status(Status::ask(admin).await),
-        Request::Sessions { account, limit } => sessions(admin, account.as_deref(), limit),
+        Request::Sessions { account, limit } => sessions(admin, account.as_deref(), limit).await,
         Request::UserAdd { account, password } => accounts::add(admin, &account, &password).await,
         Request::UserPassword { account, password } => {
             accounts::password(admin, &account, &password).await
@@ -151,19 +152,22 @@ async fn carry_out(admin: &Arc<Admin>, request: Request) -> Response {
     }
 }
 
-fn sessions(admin: &Admin, account: Option<&str>, limit: usize) -> Response {
+async fn sessions(admin: &Admin, account: Option<&str>, limit: usize) -> Response {
     let members = admin.cluster.members();
     let mut sessions = Vec::new();
+    let mut seats = Vec::new();
     let mut count = 0;
     let mut put = |entry: crate::cluster::table::Entry<crate::cluster::rows::SessionRow>| {
         count += 1;
         if sessions.len() < limit {
             let node = members.get(entry.owner).map(|member| member.node.name.to_string());
+            seats.push(Seat { owner: entry.owner, number: entry.number });
             sessions.push(SessionLine {
                 jid: entry.row.jid.into(),
                 node: node.unwrap_or_default(),
                 priority: entry.row.priority,
                 bound: entry.row.bound >> STAMP_COUNTER_BITS,
+                address: None,
             });
         }
     };
@@ -173,6 +177,10 @@ fn sessions(admin: &Admin, account: Option<&str>, limit: usize) -> Response {
             Err(failed) => return failed,
             Ok(jid) => admin.sessions.of(&jid).into_iter().for_each(&mut put),
         },
+    }
+    let addresses = everywhere::addresses(&admin.cluster, seats.iter().copied()).await;
+    for (session, seat) in sessions.iter_mut().zip(&seats) {
+        session.address = addresses.get(seat).map(ToString::to_string);
     }
     sessions.sort_by(|one, other| one.jid.cmp(&other.jid));
     Response::Sessions { sessions, count }

@@ -63,12 +63,14 @@ fn state(node: &NodeLine) -> String {
 
 /// Who is connected.
 pub fn sessions(sessions: &[SessionLine], count: usize) -> String {
-    let mut rows = vec![["JID", "NODE", "PRIORITY", "SINCE"].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["JID", "NODE", "ADDRESS", "PRIORITY", "SINCE"].map(str::to_owned).to_vec()];
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     rows.extend(sessions.iter().map(|session| {
         let since = now.saturating_sub(Duration::from_millis(session.bound));
         let priority = session.priority.map_or("-".into(), |priority| priority.to_string());
-        vec![session.jid.clone(), session.node.clone(), priority, span(since)]
+        let address = session.address.clone().unwrap_or("-".into());
+        vec![session.jid.clone(), session.node.clone(), address, priority, span(since)]
     }));
     match sessions.len() {
         shown if shown < count => format!("{}\n{shown} of {count} sessions", columns(&rows)),

@@ -11,11 +11,12 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{Instant, interval, sleep_until, timeout};
 use tracing::info;
 
 use crate::cluster::asks::Question;
 use crate::cluster::handle::Cluster;
+use crate::cluster::members::Members;
 use crate::cluster::node::{NodeId, NodeState};
 use crate::session_manager::sessions::Sessions;
 use crate::xmpp::error::{StreamCondition, StreamError};
@@ -32,6 +33,10 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long they may take to say so.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How long it may take until we know that another node has begun to serve: it
+/// says so within a heartbeat. A guess.
+const NEWS_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// So many are asked to move at a time: 500 a second, who log in elsewhere
 /// then. A guess: a node of two cores takes more (`benches/storm`).
@@ -124,7 +129,7 @@ impl Draining {
         }
         let stay = self.sessions.count();
         match deadline {
-            None if self.others_serve() => Ok(Drained::Begun { stay }),
+            None if self.others_come().await => Ok(Drained::Begun { stay }),
             None => Ok(Drained::Alone { stay }),
             // dropped unsaid, the work was cut off
             Some(_) => Ok(waiting.await.unwrap_or(Drained::Replaced)),
@@ -216,7 +221,7 @@ impl Draining {
         let mut turn = interval(MOVE_INTERVAL);
         loop {
             turn.tick().await;
-            if !self.others_serve() {
+            if !self.others_come().await {
                 return Drained::Alone { stay: self.sessions.count() };
             }
             let some = self.sessions.some_here(MOVED_TOGETHER);
@@ -268,8 +273,13 @@ impl Draining {
     }
 
     fn others_serve(&self) -> bool {
-        let members = self.cluster.members();
-        members.others().any(|member| member.state == NodeState::Serving)
+        serve(&self.cluster.members())
+    }
+
+    /// Whether another node serves, or says so within a moment.
+    async fn others_come(&self) -> bool {
+        let mut members = self.cluster.watch_members();
+        timeout(NEWS_TIME_MAX, members.wait_for(|members| serve(members))).await.is_ok()
     }
 
     fn may_change(&self, state: &State) -> Result<(), Unable> {
@@ -288,4 +298,9 @@ impl Draining {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether another node lets clients in.
+fn serve(members: &Members) -> bool {
+    members.others().any(|member| member.state == NodeState::Serving)
 }

@@ -24,7 +24,7 @@ use crate::xmpp::stanza::Stanza;
 pub type SessionNumber = u64;
 
 /// A session anywhere in the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Seat {
     /// The node its client is connected to.
     pub owner: NodeId,
