@@ -1,12 +1,19 @@
 //! What stands in front of the nodes, and nodes that go in good order: nobody
 //! who uses the service shall notice.
 
+#[path = "front/balancer.rs"]
+mod balancer;
+#[path = "front/crowd.rs"]
+mod crowd;
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::thread;
 
+use balancer::Behind;
+use crowd::{Crowd, name};
 use support::raw::{HEADER, Raw};
 use support::{Node, Nodes, run, wait_for};
 
@@ -297,4 +304,106 @@ fn an_address_that_guesses_passwords_is_not_served_for_a_while() {
     assert!(heard.contains("<policy-violation") && heard.contains("too many attempts"), "{heard}");
     assert!(node.http("/metrics").contains("jabiru_c2s_authentication_failed_total 1"));
     wait_for("time heals", || greet(Raw::plain(node)).contains("<stream:features"));
+}
+
+/// How many chat.
+const CROWD: usize = 300;
+
+/// Makes accounts faster than one process for each would.
+fn make_accounts(node: &Node, count: usize) {
+    for number in 0..count {
+        let mut socket = UnixStream::connect(node.socket()).expect("it listens");
+        let account = format!("{}@localhost", name(number));
+        let ask = serde_json::json!({ "do": "user-add", "account": account, "password": "secret" });
+        writeln!(socket, "{ask}").expect("sent");
+        let mut answer = String::new();
+        BufReader::new(socket).read_line(&mut answer).expect("an answer");
+        assert!(answer.contains("\"done\""), "{answer}");
+    }
+}
+
+#[test]
+fn three_hundred_who_chat_lose_nothing_while_each_node_is_replaced() {
+    let mut behind = Behind::start(3, "");
+    make_accounts(&behind.nodes.list[0], CROWD);
+    let haproxy = behind.haproxy();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let _inside = runtime.enter();
+    let crowd = Crowd::come(CROWD, haproxy.plain, &support::tls().join("ca.pem"));
+    let play_on = |times: u64| {
+        let goal = crowd.slowest(CROWD) + times;
+        wait_long_for("every ball flies on", || {
+            let faults = crowd.account.lock().expect("no panic").faults.clone();
+            assert!(faults.is_empty(), "{faults:?}");
+            crowd.slowest(CROWD) >= goal
+        });
+    };
+    play_on(2);
+    let mut moved = 0;
+    for at in 0..3 {
+        let node = &behind.nodes.list[at];
+        let (code, words) = said(node, &["drain", "--deadline", "3s"]);
+        assert_eq!(code, 0, "{words}");
+        let count = words.split(": ").nth(1).and_then(|rest| rest.split(' ').next());
+        moved += count.and_then(|count| count.parse::<usize>().ok()).expect("a number");
+        behind.nodes.list[at].stop();
+        play_on(2);
+        behind.nodes.list[at].start();
+        behind.nodes.wait_until_all_agree();
+        play_on(2);
+    }
+    crowd.end();
+    wait_long_for("all that was thrown is caught", || crowd.in_the_air().is_empty());
+    let account = crowd.account.lock().expect("no panic");
+    assert!(account.faults.is_empty(), "{:?}", account.faults);
+    let (throws, ends) = (account.throws.len(), &account.ends);
+    eprintln!("{throws} messages, {moved} sessions moved, streams ended: {ends:?}");
+    assert!(moved >= CROWD / 2, "{moved} were moved");
+    assert!(ends.keys().all(|end| end == "reset"), "{ends:?}");
+    let twice: Vec<_> = account.throws.iter().filter(|(_, caught)| **caught != 1).collect();
+    assert!(twice.is_empty(), "given twice: {twice:?}");
+    // the balancer hides nobody
+    let shown = behind.nodes.list[0].jabiru(&["sessions", &format!("{}@localhost", name(7))], "");
+    let from = account.online[&7].to_string();
+    assert!(shown.contains(&from), "{from} is not in {shown}");
+}
+
+#[test]
+fn a_balancer_that_looks_nowhere_goes_to_the_next_node() {
+    let mut behind = Behind::start(3, "");
+    behind.nodes.account("romeo", "secret");
+    let nginx = behind.nginx();
+    let list = &mut behind.nodes.list;
+    list[1].stop();
+    // each in turn: one of them was tried first
+    for resource in ["a", "b", "c"] {
+        for direct in [false, true] {
+            let mut raw = match direct {
+                true => Raw::direct(nginx.as_node(&mut list[0])),
+                false => {
+                    let mut raw = Raw::plain(nginx.as_node(&mut list[0]));
+                    raw.say(HEADER.as_bytes());
+                    raw.hear("</stream:features>");
+                    raw.say(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+                    raw.hear("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+                    raw.secured()
+                }
+            };
+            raw.bind("romeo", "secret", resource);
+        }
+    }
+}
+
+/// As `wait_for`, for what a machine has long to do.
+#[track_caller]
+fn wait_long_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begin = std::time::Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < std::time::Duration::from_secs(120), "waited in vain: {what}");
+        thread::sleep(std::time::Duration::from_millis(20));
+    }
 }
