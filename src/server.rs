@@ -33,7 +33,7 @@ use crate::extension::{self, Extension};
 use crate::im;
 use crate::local_router::LocalRouter;
 use crate::net::tls::Certificates;
-use crate::router::Router;
+use crate::router::{Router, Work};
 use crate::server::life::{next_life, prepare};
 use crate::server::operated::{operated, rules};
 use crate::session_manager::accounts::Accounts;
@@ -50,8 +50,9 @@ use crate::xep;
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a stopping node waits for disks and for other nodes, after its
-/// clients have gone. A guess: as long as a change may wait.
-const WORK_TIME_MAX: Duration = Duration::from_secs(5);
+/// clients have gone: what they have not taken then is lost with it. A guess:
+/// systemd waits for 30 s in all (`config/jabiru.service`).
+const WORK_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// How often it looks whether it may go.
 const IDLE_INTERVAL: Duration = Duration::from_millis(5);
@@ -299,7 +300,8 @@ impl Server {
             warn!("some clients did not go in time");
         }
         if is_well && timeout(WORK_TIME_MAX, idle(&self.admin)).await.is_err() {
-            warn!("some work was not done in time: others take it up");
+            let work = self.admin.router.work();
+            warn!(?work, "some work was not done in time, and may be lost");
         }
         self.running.leave().await;
         self.admin.durable.close();
@@ -312,7 +314,7 @@ impl Server {
 
 /// Waits until nothing is under way that would be lost with this node.
 async fn idle(admin: &Admin) {
-    while !admin.router.is_idle() {
+    while admin.router.work() != Work::default() {
         sleep(IDLE_INTERVAL).await;
     }
 }
