@@ -1,10 +1,12 @@
 //! Builds the rooms bottom-up and introduces them: the only file that knows
 //! all of them.
 
+mod admitted;
+pub mod errors;
 pub mod life;
 pub mod operated;
+mod remembered;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,12 +17,16 @@ use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use crate::admin::{Admin, http, report, socket};
-use crate::cluster::cookie::{Cookie, CookieError, Purpose, VARIABLE};
+use crate::cluster::cookie::{CookieError, VARIABLE};
 use crate::cluster::driver::{self, Running};
 use crate::cluster::durable::Durable;
 use crate::cluster::handle::Cluster;
+use crate::cluster::history::What;
 use crate::cluster::joining::serve_when_ready;
-use crate::cluster::node::{NameError, Node, NodeName, NodeState};
+use crate::cluster::keyring::Keyring;
+use crate::cluster::node::{Node, NodeName, NodeState};
+use crate::cluster::protocol::Protocol;
+use crate::cluster::registry::Registry;
 use crate::config::Config;
 use crate::door::c2s::{C2s, Rooms};
 use crate::door::entry::Port;
@@ -33,6 +39,8 @@ use crate::local_router::LocalRouter;
 use crate::net::listener::Listener;
 use crate::net::tls::Certificates;
 use crate::router::Router;
+use crate::server::admitted::{Admitted, Comer, admitted};
+use crate::server::errors::StartError;
 use crate::server::life::{next_life, prepare};
 use crate::server::operated::{operated, rules};
 use crate::session_manager::accounts::Accounts;
@@ -50,57 +58,6 @@ const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
 /// The file of the store, in the data directory.
 const STORE_FILE: &str = "store.redb";
 
-/// Why the server does not start, or ends.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// No cookie.
-    #[error(transparent)]
-    Cookie(#[from] CookieError),
-    /// No usable certificate.
-    #[error(transparent)]
-    Tls(#[from] crate::net::tls::TlsError),
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
-    Rustls(#[from] rustls::Error),
-    /// A port.
-    #[error(transparent)]
-    Listen(#[from] crate::net::listener::ListenError),
-    /// The HTTP port, or the control socket.
-    #[error("cannot listen on {place}")]
-    Admin {
-        /// Which.
-        place: String,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The cluster's sockets.
-    #[error(transparent)]
-    Cluster(#[from] driver::StartError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] crate::storage::embedded::OpenError),
-    /// The durable tables.
-    #[error(transparent)]
-    Durable(#[from] crate::cluster::durable::DurableError),
-    /// The data directory.
-    #[error("cannot use the data directory {path}")]
-    Data {
-        /// The directory.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The name of the host is no name for a node.
-    #[error("the name of this host is no name for a node; `[cluster] name` gives one")]
-    Name(#[source] NameError),
-    /// The process must end.
-    #[error(transparent)]
-    End(#[from] mesh::End),
-    /// The system gives us no signals.
-    #[error("the system gives no signals")]
-    Signal(#[source] std::io::Error),
-}
-
 /// What runs until the end.
 struct Server {
     config: Config,
@@ -116,14 +73,14 @@ struct Server {
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), StartError> {
+pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), StartError> {
     let started = Instant::now();
-    let cookie = Arc::new(cookie(&config)?);
+    let ring = ring(&config)?;
     let certificates = Arc::new(Certificates::read(config.tls.clone())?);
-    let data_dir = &config.server.data_dir;
-    prepare(data_dir)?;
+    let data_dir = config.server.data_dir.clone();
+    prepare(&data_dir)?;
     let store = Embedded::open(&data_dir.join(STORE_FILE))?;
-    let me = Node { id: next_life(data_dir)?, name: name(&config)? };
+    let me = Node { id: next_life(&data_dir)?, name: name(&config)? };
     info!(node = %me.name, id = %me.id, version = env!("CARGO_PKG_VERSION"), "starting");
 
     // doors first: what is taken must stop us before others know us
@@ -138,8 +95,26 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
         web.push(bound.map_err(|source| failed(address, source))?);
     }
 
-    let (cluster, events, running) = driver::start(config.cluster.clone(), &cookie, me)?;
+    let configured = config.cluster.seeds.clone();
+    config.cluster.seeds.extend(remembered::nodes(&data_dir));
+    let protocol = Protocol::new(config.cluster.protocol_max).unwrap_or(Protocol::NEWEST);
+    let comer = Comer {
+        me: &me,
+        ring: &ring,
+        protocol,
+        seeds: &config.cluster.seeds,
+        removal: Registry::removal_in(&store, &me.name)?,
+    };
+    match admitted(&comer, &control).await? {
+        Admitted::Start(by) => config.cluster.seeds.extend(by.map(|by| by.to_string())),
+        Admitted::Stop => return Ok(()),
+    }
+
+    let (cluster, events, running) = driver::start(config.cluster.clone(), &ring, me)?;
+    cluster.history.remember(remembered::events(&data_dir));
+    cluster.history.note(What::Started { version: env!("CARGO_PKG_VERSION").into() });
     let durable = Durable::new(Arc::clone(&cluster), Arc::new(store), config.cluster.durable())?;
+    let registry = Registry::new(Arc::clone(&durable));
     let accounts = Arc::new(Accounts::new(Arc::clone(&durable), config.sasl.iterations));
     let sessions = Arc::new(Sessions::new(Arc::clone(&cluster), config.session_manager.clone()));
     let offline = Offline::new(Arc::clone(&cluster), Arc::clone(&durable), &config.session_manager);
@@ -167,13 +142,19 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
         durable: Arc::clone(&durable),
         rooms,
         router: Arc::clone(&router),
+        registry: Arc::clone(&registry),
+        ring: Arc::clone(&ring),
+        protocol,
+        settings: config.shared(),
+        complained: std::sync::Mutex::default(),
+        leaving: tokio::sync::Mutex::default(),
         limits: config.im.clone(),
         started,
         stop: Notify::new(),
     });
     let c2s = Arc::new(C2s::new(
         config.c2s.clone(),
-        negotiation(&config, &cookie, features),
+        negotiation(&config, &ring, features),
         Rooms {
             accounts,
             sessions: Arc::clone(&sessions),
@@ -198,6 +179,9 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
         }
     }));
     tokio::spawn(Arc::clone(&durable).keep_equal());
+    tokio::spawn(registry.keep());
+    tokio::spawn(remembered::keep_nodes(Arc::clone(&cluster), data_dir.clone()));
+    tokio::spawn(remembered::keep_events(Arc::clone(&cluster), data_dir));
     tokio::spawn(report::watch_clocks(Arc::clone(&admin)));
     tokio::spawn(socket::serve(Arc::clone(&admin), control));
     for listener in web {
@@ -213,6 +197,7 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
     let has_seeds = config.cluster.seeds.iter().any(|seed| *seed != own);
     tokio::spawn(serve_when_ready(Arc::clone(&cluster), durable, has_seeds));
     info!(address = %cluster.address(), milliseconds = started.elapsed().as_millis(), "serving");
+    config.cluster.seeds = configured;
     let server = Server { config, cluster, running, sessions, certificates, admin, trigger };
     server.watch(mesh).await
 }
@@ -223,7 +208,7 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
 /// All that would keep the server from starting.
 pub fn check(config: &Config) -> Result<(), Vec<StartError>> {
     let mut errors = Vec::new();
-    errors.extend(cookie(config).err().map(StartError::from));
+    errors.extend(ring(config).err().map(StartError::from));
     errors.extend(name(config).err());
     errors.extend(Certificates::read(config.tls.clone()).err().map(StartError::from));
     if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -242,11 +227,15 @@ impl Server {
         let mut mesh = mesh;
         let end = loop {
             tokio::select! {
-                _ = hang_up.recv() => self.reload(),
+                _ = hang_up.recv() => {
+                    self.reload();
+                    self.reload_cookies();
+                }
                 _ = look.tick() => {
                     if self.certificates.are_stale() {
                         self.reload();
                     }
+                    self.reload_cookies();
                 }
                 _ = terminate.recv() => break None,
                 _ = interrupt.recv() => break None,
@@ -271,6 +260,24 @@ impl Server {
         }
     }
 
+    /// Looks whether there are other cookies now; what cannot be read changes
+    /// nothing.
+    fn reload_cookies(&self) {
+        if std::env::var(VARIABLE).is_ok() {
+            return;
+        }
+        match self.admin.ring.read_again(&self.config.cluster.cookie_file) {
+            Ok(false) => {}
+            Ok(true) => {
+                let cookies = self.admin.ring.fingerprints();
+                info!(?cookies, "cookies read again; the first is used");
+                let words = format!("cookies read again: {} is used", cookies.join(", then "));
+                self.cluster.history.note(What::Said { words });
+            }
+            Err(error) => self.admin.complain(&error),
+        }
+    }
+
     /// Clients go, then the others hear goodbye.
     async fn stop(self, is_well: bool) {
         info!(sessions = self.sessions.count(), "stopping");
@@ -283,6 +290,7 @@ impl Server {
             warn!(sessions = self.sessions.count(), "some clients did not go in time");
         }
         self.running.leave().await;
+        remembered::write_events(&self.cluster.history, &self.config.server.data_dir);
         self.admin.durable.close();
         info!("stopped");
     }
@@ -298,14 +306,14 @@ fn failed(place: impl ToString, source: std::io::Error) -> StartError {
     StartError::Admin { place: place.to_string(), source }
 }
 
-fn cookie(config: &Config) -> Result<Cookie, CookieError> {
+fn ring(config: &Config) -> Result<Arc<Keyring>, CookieError> {
     match std::env::var(VARIABLE) {
-        Ok(text) => Cookie::new(&text),
-        Err(_) => Cookie::read(&config.cluster.cookie_file),
+        Ok(text) => Keyring::new(&text),
+        Err(_) => Keyring::read(&config.cluster.cookie_file),
     }
 }
 
-fn negotiation(config: &Config, cookie: &Cookie, features: String) -> Settings {
+fn negotiation(config: &Config, ring: &Keyring, features: String) -> Settings {
     Settings {
         require_tls: config.c2s.require_tls,
         mechanisms: config.sasl.mechanisms.clone(),
@@ -313,7 +321,7 @@ fn negotiation(config: &Config, cookie: &Cookie, features: String) -> Settings {
         iterations: config.sasl.iterations,
         features: features.into(),
         registration: config.register.enabled.then(|| rules(config)),
-        ..Settings::new(config.domains(), *cookie.key(Purpose::MadeUpAccounts))
+        ..Settings::new(config.domains(), *ring.made_up())
     }
 }
 
