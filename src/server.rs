@@ -1,39 +1,47 @@
 //! Builds the rooms bottom-up and introduces them: the only file that knows
 //! all of them.
 
+mod admitted;
 mod doors;
+mod ending;
+pub mod errors;
 pub mod life;
 pub mod operated;
+mod remembered;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
-use crate::admin::life::{self as lives, End};
+use crate::admin::life::End;
 use crate::admin::{Admin, http, report, socket};
-use crate::cluster::cookie::{Cookie, CookieError, Purpose, VARIABLE};
+use crate::cluster::cookie::{CookieError, VARIABLE};
 use crate::cluster::driver::{self, Running};
 use crate::cluster::durable::Durable;
 use crate::cluster::handle::Cluster;
+use crate::cluster::history::What;
 use crate::cluster::joining::serve_when_ready;
-use crate::cluster::node::{NameError, Node, NodeName};
+use crate::cluster::keyring::Keyring;
+use crate::cluster::node::{Node, NodeName};
+use crate::cluster::protocol::Protocol;
+use crate::cluster::registry::Registry;
 use crate::config::Config;
 use crate::door::addresses::Addresses;
 use crate::door::c2s::{C2s, Rooms};
 use crate::door::config::PublicAddress;
 use crate::door::mesh;
-use crate::drain::{self, Drained, Trigger};
+use crate::drain::{self, Trigger};
 use crate::extension::{self, Extension};
 use crate::im;
 use crate::local_router::LocalRouter;
 use crate::net::tls::Certificates;
-use crate::router::{Router, Work};
+use crate::router::Router;
+use crate::server::admitted::{Admitted, Comer, admitted};
+use crate::server::errors::StartError;
 use crate::server::life::{next_life, prepare};
 use crate::server::operated::{operated, rules};
 use crate::session_manager::accounts::Accounts;
@@ -49,67 +57,8 @@ use crate::xep;
 /// How often the certificates' files are looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long a stopping node waits for disks and for other nodes, after its
-/// clients have gone: what they have not taken then is lost with it. A guess:
-/// systemd waits for 30 s in all (`config/jabiru.service`).
-const WORK_TIME_MAX: Duration = Duration::from_secs(15);
-
-/// How often it looks whether it may go.
-const IDLE_INTERVAL: Duration = Duration::from_millis(5);
-
 /// The file of the store, in the data directory.
 const STORE_FILE: &str = "store.redb";
-
-/// Why the server does not start, or ends.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// No cookie.
-    #[error(transparent)]
-    Cookie(#[from] CookieError),
-    /// No usable certificate.
-    #[error(transparent)]
-    Tls(#[from] crate::net::tls::TlsError),
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
-    Rustls(#[from] rustls::Error),
-    /// A port.
-    #[error(transparent)]
-    Listen(#[from] crate::net::listener::ListenError),
-    /// The HTTP port, or the control socket.
-    #[error("cannot listen on {place}")]
-    Admin {
-        /// Which.
-        place: String,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The cluster's sockets.
-    #[error(transparent)]
-    Cluster(#[from] driver::StartError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] crate::storage::embedded::OpenError),
-    /// The durable tables.
-    #[error(transparent)]
-    Durable(#[from] crate::cluster::durable::DurableError),
-    /// The data directory.
-    #[error("cannot use the data directory {path}")]
-    Data {
-        /// The directory.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The name of the host is no name for a node.
-    #[error("the name of this host is no name for a node; `[cluster] name` gives one")]
-    Name(#[source] NameError),
-    /// The process must end.
-    #[error(transparent)]
-    End(#[from] mesh::End),
-    /// The system gives us no signals.
-    #[error("the system gives no signals")]
-    Signal(#[source] std::io::Error),
-}
 
 /// What runs until the end.
 struct Server {
@@ -126,14 +75,14 @@ struct Server {
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), StartError> {
+pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), StartError> {
     let started = Instant::now();
-    let cookie = Arc::new(cookie(&config)?);
+    let ring = ring(&config)?;
     let certificates = Arc::new(Certificates::read(config.tls.clone())?);
-    let data_dir = &config.server.data_dir;
-    prepare(data_dir)?;
+    let data_dir = config.server.data_dir.clone();
+    prepare(&data_dir)?;
     let store = Embedded::open(&data_dir.join(STORE_FILE))?;
-    let me = Node { id: next_life(data_dir)?, name: name(&config)? };
+    let me = Node { id: next_life(&data_dir)?, name: name(&config)? };
     info!(node = %me.name, id = %me.id, version = env!("CARGO_PKG_VERSION"), "starting");
 
     // doors first: what is taken must stop us before others know us
@@ -147,8 +96,26 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
         web.push(bound.map_err(|source| failed(address, source))?);
     }
 
-    let (cluster, events, running) = driver::start(config.cluster.clone(), &cookie, me)?;
+    let configured = config.cluster.seeds.clone();
+    config.cluster.seeds.extend(remembered::nodes(&data_dir));
+    let protocol = Protocol::new(config.cluster.protocol_max).unwrap_or(Protocol::NEWEST);
+    let comer = Comer {
+        me: &me,
+        ring: &ring,
+        protocol,
+        seeds: &config.cluster.seeds,
+        removal: Registry::removal_in(&store, &me.name)?,
+    };
+    match admitted(&comer, &control).await? {
+        Admitted::Start(by) => config.cluster.seeds.extend(by.map(|by| by.to_string())),
+        Admitted::Stop => return Ok(()),
+    }
+
+    let (cluster, events, running) = driver::start(config.cluster.clone(), &ring, me)?;
+    cluster.history.remember(remembered::events(&data_dir));
+    cluster.history.note(What::Started { version: env!("CARGO_PKG_VERSION").into() });
     let durable = Durable::new(Arc::clone(&cluster), Arc::new(store), config.cluster.durable())?;
+    let registry = Registry::new(Arc::clone(&durable));
     let accounts = Arc::new(Accounts::new(Arc::clone(&durable), config.sasl.iterations));
     let sessions = Arc::new(Sessions::new(Arc::clone(&cluster), config.session_manager.clone()));
     let offline = Offline::new(Arc::clone(&cluster), Arc::clone(&durable), &config.session_manager);
@@ -178,6 +145,12 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
         durable: Arc::clone(&durable),
         rooms,
         router: Arc::clone(&router),
+        registry: Arc::clone(&registry),
+        ring: Arc::clone(&ring),
+        protocol,
+        settings: config.shared(),
+        complained: std::sync::Mutex::default(),
+        leaving: tokio::sync::Mutex::default(),
         limits: config.im.clone(),
         started,
         draining: Arc::clone(&draining),
@@ -185,7 +158,7 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
     });
     let c2s = Arc::new(C2s::new(
         config.c2s.clone(),
-        negotiation(&config, &cookie, features),
+        negotiation(&config, &ring, features),
         Rooms {
             accounts,
             sessions: Arc::clone(&sessions),
@@ -212,6 +185,9 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
         }
     }));
     tokio::spawn(Arc::clone(&durable).keep_equal());
+    tokio::spawn(registry.keep());
+    tokio::spawn(remembered::keep_nodes(Arc::clone(&cluster), data_dir.clone()));
+    tokio::spawn(remembered::keep_events(Arc::clone(&cluster), data_dir));
     tokio::spawn(report::watch_clocks(Arc::clone(&admin)));
     tokio::spawn(socket::serve(Arc::clone(&admin), control));
     for listener in web {
@@ -225,6 +201,7 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
     let has_seeds = config.cluster.seeds.iter().any(|seed| *seed != own);
     tokio::spawn(serve_when_ready(Arc::clone(&cluster), durable, has_seeds));
     info!(address = %cluster.address(), milliseconds = started.elapsed().as_millis(), "serving");
+    config.cluster.seeds = configured;
     let server = Server { config, cluster, running, sessions, certificates, admin, trigger };
     server.watch(mesh).await
 }
@@ -235,7 +212,7 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
 /// All that would keep the server from starting.
 pub fn check(config: &Config) -> Result<(), Vec<StartError>> {
     let mut errors = Vec::new();
-    errors.extend(cookie(config).err().map(StartError::from));
+    errors.extend(ring(config).err().map(StartError::from));
     errors.extend(name(config).err());
     errors.extend(Certificates::read(config.tls.clone()).err().map(StartError::from));
     if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -254,11 +231,15 @@ impl Server {
         let mut mesh = mesh;
         let end = loop {
             tokio::select! {
-                _ = hang_up.recv() => self.reload(),
+                _ = hang_up.recv() => {
+                    self.reload();
+                    self.reload_cookies();
+                }
                 _ = look.tick() => {
                     if self.certificates.are_stale() {
                         self.reload();
                     }
+                    self.reload_cookies();
                 }
                 _ = terminate.recv() => break None,
                 _ = interrupt.recv() => break None,
@@ -268,7 +249,7 @@ impl Server {
         };
         let socket = self.config.admin.socket.clone();
         let admin = Arc::clone(&self.admin);
-        let message = self.stop(end.is_none()).await;
+        let message = ending::stop(self, end.is_none()).await;
         // the next life makes its own; a socket that nobody serves misleads
         let _ = std::fs::remove_file(socket);
         admin.end.tell(message).await;
@@ -285,37 +266,22 @@ impl Server {
         }
     }
 
-    /// Clients go, what they have said is taken by whom it is for, then the
-    /// others hear goodbye.
-    async fn stop(self, is_well: bool) -> String {
-        let sessions = self.sessions.count();
-        info!(sessions, "stopping");
-        self.admin.draining.leave();
-        let limit = match is_well {
-            true => self.config.server.stop_time_max.get(),
-            false => Duration::from_secs(1),
-        };
-        let is_late = self.trigger.drain(limit).await == Drained::Late;
-        if is_late {
-            warn!("some clients did not go in time");
+    /// Looks whether there are other cookies now; what cannot be read changes
+    /// nothing.
+    fn reload_cookies(&self) {
+        if std::env::var(VARIABLE).is_ok() {
+            return;
         }
-        if is_well && timeout(WORK_TIME_MAX, idle(&self.admin)).await.is_err() {
-            let work = self.admin.router.work();
-            warn!(?work, "some work was not done in time, and may be lost");
+        match self.admin.ring.read_again(&self.config.cluster.cookie_file) {
+            Ok(false) => {}
+            Ok(true) => {
+                let cookies = self.admin.ring.fingerprints();
+                info!(?cookies, "cookies read again; the first is used");
+                let words = format!("cookies read again: {} is used", cookies.join(", then "));
+                self.cluster.history.note(What::Said { words });
+            }
+            Err(error) => self.admin.complain(&error),
         }
-        self.running.leave().await;
-        self.admin.durable.close();
-        info!("stopped");
-        let (name, sessions) = (&self.cluster.me().name, lives::sessions(sessions));
-        let late = if is_late { ", some of which did not go in time" } else { "" };
-        format!("{name} has stopped: {sessions} asked to connect again{late}")
-    }
-}
-
-/// Waits until nothing is under way that would be lost with this node.
-async fn idle(admin: &Admin) {
-    while admin.router.work() != Work::default() {
-        sleep(IDLE_INTERVAL).await;
     }
 }
 
@@ -329,14 +295,14 @@ fn failed(place: impl ToString, source: std::io::Error) -> StartError {
     StartError::Admin { place: place.to_string(), source }
 }
 
-fn cookie(config: &Config) -> Result<Cookie, CookieError> {
+fn ring(config: &Config) -> Result<Arc<Keyring>, CookieError> {
     match std::env::var(VARIABLE) {
-        Ok(text) => Cookie::new(&text),
-        Err(_) => Cookie::read(&config.cluster.cookie_file),
+        Ok(text) => Keyring::new(&text),
+        Err(_) => Keyring::read(&config.cluster.cookie_file),
     }
 }
 
-fn negotiation(config: &Config, cookie: &Cookie, features: String) -> Settings {
+fn negotiation(config: &Config, ring: &Keyring, features: String) -> Settings {
     Settings {
         require_tls: config.c2s.require_tls,
         mechanisms: config.sasl.mechanisms.clone(),
@@ -344,7 +310,7 @@ fn negotiation(config: &Config, cookie: &Cookie, features: String) -> Settings {
         iterations: config.sasl.iterations,
         features: features.into(),
         registration: config.register.enabled.then(|| rules(config)),
-        ..Settings::new(config.domains(), *cookie.key(Purpose::MadeUpAccounts))
+        ..Settings::new(config.domains(), *ring.made_up())
     }
 }
 

@@ -38,6 +38,11 @@ impl Default for End {
 }
 
 impl End {
+    /// This process shall end.
+    pub fn want(&self) {
+        self.wanted.notify_one();
+    }
+
     /// Waits until somebody wants it.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
@@ -95,7 +100,7 @@ pub(super) fn undrain(admin: &Admin) -> Response {
 pub(super) async fn stop(admin: &Admin) -> Response {
     info!("the operator stops this node");
     let mut come = admin.end.come.subscribe();
-    admin.end.wanted.notify_one();
+    admin.end.want();
     let told = come.wait_for(Option::is_some).await;
     match told.ok().and_then(|told| told.clone()) {
         Some(message) => done(message),

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::report::Status;
+use crate::cluster::history::What;
+use crate::cluster::registry::Removal;
 use crate::units::Span;
 
 /// The longest line, in bytes: a vCard with a photograph.
@@ -158,6 +160,23 @@ pub enum Request {
     },
     /// Let new clients in again.
     Undrain,
+    /// Meet the cluster of another node.
+    Join {
+        /// Its address.
+        seed: String,
+    },
+    /// Leave the cluster for good.
+    Leave {
+        /// Which node; without it, this one.
+        node: Option<String>,
+    },
+    /// Which nodes are there, and which were there?
+    Nodes,
+    /// What has happened?
+    Events {
+        /// At most so many.
+        limit: usize,
+    },
     /// End this node in good order.
     Stop,
 }
@@ -199,8 +218,25 @@ pub enum Response {
         /// Why.
         message: String,
     },
+    /// It has begun: ask again.
+    Again {
+        /// In words.
+        message: String,
+    },
     /// How all nodes are.
     Status(Status),
+    /// All nodes of the cluster.
+    Nodes {
+        /// By name.
+        nodes: Vec<MemberLine>,
+    },
+    /// What has happened.
+    Events {
+        /// The oldest first.
+        events: Vec<EventLine>,
+        /// Nodes that did not answer.
+        silent: Vec<String>,
+    },
     /// Who is connected.
     Sessions {
         /// Some of them.
@@ -237,6 +273,34 @@ pub enum Response {
         /// The `<vCard/>` element.
         vcard: String,
     },
+}
+
+/// One node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberLine {
+    /// Its name.
+    pub node: String,
+    /// As in a status, or `gone`, or `removed`.
+    pub state: String,
+    /// Where it is, or was last.
+    pub address: String,
+    /// Its software.
+    pub version: String,
+    /// How it was removed.
+    pub removed: Option<Removal>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventLine {
+    /// When, in milliseconds since 1970, by the clock of that node.
+    pub at: u64,
+    /// Which node says so.
+    pub node: String,
+    /// In words.
+    pub words: String,
+    /// For machines.
+    pub what: What,
 }
 
 /// One session.

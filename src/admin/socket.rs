@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -15,7 +16,7 @@ use tracing::{debug, warn};
 use crate::admin::answers::{bare, done, failed};
 use crate::admin::report::Status;
 use crate::admin::requests::{LINE_BYTES_MAX, Request, Response, SessionLine};
-use crate::admin::{Admin, accounts, belongings, life, sending};
+use crate::admin::{Admin, accounts, belongings, life, membership, sending};
 use crate::cluster::durable::backup::{BackedUp, Restored};
 use crate::session_manager::everywhere::{self, Told};
 use crate::session_manager::session::Seat;
@@ -72,15 +73,33 @@ pub async fn serve(admin: Arc<Admin>, listener: UnixListener) {
 }
 
 async fn answer(admin: &Arc<Admin>, stream: UnixStream) -> io::Result<()> {
-    let (reading, mut writing) = stream.into_split();
+    let (request, mut writing) = hear(stream).await?;
+    let response = match request {
+        Ok(request) => carry_out(admin, request).await,
+        Err(response) => response,
+    };
+    tell(&mut writing, &response).await
+}
+
+/// Hears one command; what is none has its answer.
+///
+/// # Errors
+/// What the system says, or that nothing came in time.
+pub async fn hear(stream: UnixStream) -> io::Result<(Result<Request, Response>, OwnedWriteHalf)> {
+    let (reading, writing) = stream.into_split();
     let mut line = Vec::new();
     let mut reading = BufReader::new(reading.take(LINE_BYTES_MAX as u64));
     timeout(LINE_TIME_MAX, reading.read_until(b'\n', &mut line)).await??;
-    let response = match serde_json::from_slice(&line) {
-        Ok(request) => carry_out(admin, request).await,
-        Err(error) => Response::Failed { message: format!("no such command: {error}") },
-    };
-    let mut text = serde_json::to_vec(&response)?;
+    let request = serde_json::from_slice(&line);
+    Ok((request.map_err(|error| failed(format!("no such command: {error}"))), writing))
+}
+
+/// Tells what became of it.
+///
+/// # Errors
+/// What the system says, or that it could not be told in time.
+pub async fn tell(writing: &mut OwnedWriteHalf, response: &Response) -> io::Result<()> {
+    let mut text = serde_json::to_vec(response)?;
     text.push(b'\n');
     timeout(LINE_TIME_MAX, writing.write_all(&text)).await??;
     writing.shutdown().await
@@ -148,6 +167,10 @@ async fn carry_out(admin: &Arc<Admin>, request: Request) -> Response {
         }
         Request::Drain { deadline } => life::drain(admin, deadline).await,
         Request::Undrain => life::undrain(admin),
+        Request::Join { seed } => membership::join(admin, &seed).await,
+        Request::Leave { node } => membership::leave(admin, node.as_deref()).await,
+        Request::Nodes => membership::nodes(admin).await,
+        Request::Events { limit } => membership::events(admin, limit).await,
         Request::Stop => life::stop(admin).await,
     }
 }

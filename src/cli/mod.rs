@@ -5,6 +5,7 @@
 pub mod belongings;
 pub mod keys;
 pub mod life;
+pub mod membership;
 pub mod node;
 pub mod sending;
 pub mod table;
@@ -81,6 +82,17 @@ enum Command {
     Drain(life::DrainArgs),
     /// Let new clients in again.
     Undrain(node::SocketArgs),
+    /// Show all nodes of the cluster: those that run, those that are gone, and
+    /// those that were removed.
+    Nodes(membership::NodesArgs),
+    /// Show what has happened to the nodes, and why.
+    Events(membership::EventsArgs),
+    /// Join this node with the cluster of another. Nothing that either has is
+    /// lost. One that was removed is brought back.
+    Join(membership::JoinArgs),
+    /// Let a node leave for good: it hands over what it has, and stops. Also
+    /// removes one that is gone and will not come back.
+    Leave(membership::LeaveArgs),
     /// Stop the node in good order, and wait until it has ended.
     Stop(node::SocketArgs),
     /// Write completions for a shell.
@@ -145,6 +157,10 @@ pub fn run() -> ExitCode {
         Command::Announce(args) => sending::announce(&args, load),
         Command::Drain(args) => life::drain(&args, load),
         Command::Undrain(args) => life::undrain(&args, load),
+        Command::Nodes(args) => membership::nodes(&args, load),
+        Command::Events(args) => membership::events(&args, load),
+        Command::Join(args) => membership::join(&args, load),
+        Command::Leave(args) => membership::leave(&args, load),
         Command::Stop(args) => life::stop(&args, load),
         Command::Completions { shell } => {
             let mut command = Cli::command();

@@ -32,6 +32,19 @@ pub struct SocketArgs {
     socket: Option<PathBuf>,
 }
 
+impl SocketArgs {
+    /// Its path.
+    ///
+    /// # Errors
+    /// When the configuration cannot be read.
+    pub fn path(&self, load: Load<'_>) -> Result<PathBuf, Exit> {
+        match &self.socket {
+            Some(path) => Ok(path.clone()),
+            None => Ok(load()?.admin.socket),
+        }
+    }
+}
+
 /// `jabiru status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
@@ -285,10 +298,7 @@ pub fn ask_for(
     request: &Request,
     patience: Duration,
 ) -> Result<Response, Exit> {
-    let path = match &socket.socket {
-        Some(path) => path.clone(),
-        None => load()?.admin.socket,
-    };
+    let path = socket.path(load)?;
     let said = || -> io::Result<Response> {
         let mut stream = UnixStream::connect(&path)?;
         stream.set_read_timeout(Some(patience))?;

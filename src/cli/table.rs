@@ -3,7 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::admin::report::{NodeLine, Status};
-use crate::admin::requests::{BanLine, ContactLine, OfflineLine, SessionLine};
+use crate::admin::requests::{
+    BanLine, ContactLine, EventLine, MemberLine, OfflineLine, SessionLine,
+};
+use crate::xep::time::utc;
 
 /// All nodes, and the verdict.
 pub fn status(status: &Status) -> String {
@@ -28,7 +31,8 @@ pub fn status(status: &Status) -> String {
         let cells = std::iter::once("LATE".to_owned()).chain(late);
         rows.iter_mut().zip(cells).for_each(|(row, cell)| row.push(cell));
     }
-    format!("{}\n{}", columns(&rows), status.verdict)
+    let lines = std::iter::once(&status.verdict).chain(&status.notes);
+    format!("{}\n{}", columns(&rows), lines.cloned().collect::<Vec<_>>().join("\n"))
 }
 
 fn line(node: &NodeLine, from: &str) -> Vec<String> {
@@ -77,6 +81,29 @@ pub fn sessions(sessions: &[SessionLine], count: usize) -> String {
         1 => format!("{}\n1 session", columns(&rows)),
         _ => format!("{}\n{count} sessions", columns(&rows)),
     }
+}
+
+/// All nodes of the cluster, whether they run or not.
+pub fn nodes(nodes: &[MemberLine]) -> String {
+    let line = |node: &MemberLine| {
+        let state = match &node.removed {
+            Some(removal) => format!("removed on {}, {}", removal.by, moment(removal.at)),
+            None => node.state.clone(),
+        };
+        vec![node.node.clone(), state, node.address.clone(), node.version.clone()]
+    };
+    listed(&["NODE", "STATE", "ADDRESS", "VERSION"], nodes.iter().map(line), "node")
+}
+
+/// What has happened.
+pub fn events(events: &[EventLine]) -> String {
+    let line = |event: &EventLine| vec![moment(event.at), event.node.clone(), event.words.clone()];
+    listed(&["TIME", "NODE", "EVENT"], events.iter().map(line), "event")
+}
+
+/// A time of day (XEP-0082), of milliseconds since 1970.
+fn moment(millis: u64) -> String {
+    utc(UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH))
 }
 
 /// Who is banned.

@@ -3,6 +3,7 @@
 //! is in here: `mesh` and the simulation drive it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::custody::Custody;
 use super::frame::{Frame, Heartbeat, Letter, Parcel, Pull};
@@ -10,8 +11,8 @@ use super::members::Members;
 use super::membership::{Membership, Step};
 use super::moment::Moment;
 use super::news::{Input, Output, Reason};
-use super::node::{LinkId, Node, NodeId, Peer as Told};
-use super::peer::Path;
+use super::node::{LinkId, Node, NodeId, NodeName, Peer as Told};
+use super::peer::{Cause, Path};
 use super::replicator::Replicator;
 use super::rows::RowChange;
 use super::settings::{Counts, Settings};
@@ -103,6 +104,10 @@ impl Core {
                 self.heartbeat_next = now;
                 self.tell_members(out);
             }
+            Input::Expel { name } => {
+                self.membership.expel(&name);
+                self.judge(now, out);
+            }
             Input::Leave => self.leave(now, out),
             Input::Stalled => self.membership.stalled(now, &mut self.counts),
         }
@@ -136,6 +141,12 @@ impl Core {
     /// Whether we know of this node.
     pub fn knows(&self, id: NodeId) -> bool {
         self.membership.peers.contains_key(&id)
+    }
+
+    /// Whether a node with this name, and another id, is heard of just now, by
+    /// us or by a neighbour.
+    pub fn hears(&self, now: Moment, name: &NodeName, but: NodeId) -> bool {
+        self.membership.hears(now, name, but)
     }
 
     /// Whether there is a way to this node now.
@@ -207,8 +218,8 @@ impl Core {
         }
         for step in steps {
             match step {
-                Step::Show(id) => self.show(id, out),
-                Step::Hide(id) => self.hide(id, out),
+                Step::Show(id, away) => self.show(id, away, out),
+                Step::Hide(id, cause) => self.hide(id, cause, out),
                 Step::Path(id) => {
                     let letter = self.custody.path_changed(now, id);
                     self.letters(id, letter, out);
@@ -224,7 +235,7 @@ impl Core {
         self.tell_members(out);
     }
 
-    fn show(&mut self, id: NodeId, out: &mut Vec<Output>) {
+    fn show(&mut self, id: NodeId, away: Option<Duration>, out: &mut Vec<Output>) {
         if !self.replicator.admit(id) {
             self.counts.nodes_refused += 1;
         }
@@ -232,11 +243,19 @@ impl Core {
         if self.replicator.version_of(id) > 0 {
             self.counts.shown_again += 1;
         }
+        if let Some(peer) = self.membership.peers.get(&id) {
+            let (node, nodes) = (peer.node.clone(), self.membership.members().count());
+            out.push(Output::Came { node, away, nodes });
+        }
         let _ = self.send(id, self.replicator.digest(), out);
     }
 
-    fn hide(&mut self, id: NodeId, out: &mut Vec<Output>) {
+    fn hide(&mut self, id: NodeId, cause: Cause, out: &mut Vec<Output>) {
         self.counts.hidden += 1;
+        if let Some(peer) = self.membership.peers.get(&id) {
+            let (node, nodes) = (peer.node.clone(), self.membership.members().count());
+            out.push(Output::Gone { node, cause, nodes });
+        }
         self.replicator.set_visible(id, false);
         // whoever plans again must not find the node
         self.tell_members(out);

@@ -6,10 +6,13 @@
 
 pub mod source;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::hash::stable;
+use crate::cluster::protocol::Protocol;
 use crate::config::source::{ConfigError, Source, locate, merge, one_key, parse, read};
 use crate::net::tls::Certificate;
 use crate::stream::sasl::credentials::Iterations;
@@ -169,6 +172,25 @@ impl Config {
         Ok(config)
     }
 
+    /// What must be the same on all nodes, by section, as numbers to compare.
+    pub fn shared(&self) -> BTreeMap<String, u64> {
+        fn number(value: &impl Serialize) -> u64 {
+            stable(&serde_json::to_vec(value).unwrap_or_default())
+        }
+        let numbers = [
+            ("server.domains", number(&self.server.domains)),
+            ("sasl", number(&self.sasl)),
+            ("session_manager", number(&self.session_manager)),
+            ("im", number(&self.im)),
+            ("xep", number(&self.xep)),
+            ("register", number(&self.register)),
+            ("admin.admins", number(&self.admin.admins)),
+            ("cluster.tombstones_kept", number(&self.cluster.tombstones_kept)),
+            ("c2s.stanza_bytes_max", number(&self.c2s.stanza_bytes_max)),
+        ];
+        numbers.into_iter().map(|(name, number)| (name.to_owned(), number)).collect()
+    }
+
     /// The domains, checked.
     pub fn domains(&self) -> Vec<Domain> {
         self.server.domains.iter().filter_map(|text| Domain::parse(text).ok()).collect()
@@ -203,6 +225,11 @@ impl Config {
         if has_proxies && proxy.trusted.is_empty() {
             let cure = "name the networks of the load balancers, as \"10.0.0.0/8\"";
             faults.push(("c2s.proxy_protocol.trusted", format!("nobody is trusted; {cure}")));
+        }
+        if Protocol::new(self.cluster.protocol_max).is_none() {
+            let (oldest, newest) = (Protocol::OLDEST, Protocol::NEWEST);
+            let words = format!("this version speaks protocols {oldest} to {newest}");
+            faults.push(("cluster.protocol_max", words));
         }
         for admin in &self.admin.admins {
             let jid = BareJid::parse(admin).ok().filter(|jid| jid.local().is_some());

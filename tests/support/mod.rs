@@ -77,6 +77,11 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// Ports that are free now.
+pub fn ports() -> Ports {
+    Ports { mesh: free_port(), plain: free_port(), direct: free_port(), http: free_port() }
+}
+
 /// Runs a command of ours.
 pub fn run(args: &[&str], input: &str) -> Output {
     let mut child = Command::new(JABIRU)
@@ -135,14 +140,7 @@ impl Nodes {
         let cookie = folder.path().join("cookie");
         succeed(&["cookie", "--write", cookie.to_str().expect("text")], "");
         let mut nodes = Nodes { folder, list: Vec::new(), extra: extra.to_owned() };
-        let ports: Vec<Ports> = (0..count)
-            .map(|_| Ports {
-                mesh: free_port(),
-                plain: free_port(),
-                direct: free_port(),
-                http: free_port(),
-            })
-            .collect();
+        let ports: Vec<Ports> = (0..count).map(|_| ports()).collect();
         for (at, port) in ports.iter().enumerate() {
             let name = format!("n{at}");
             let folder = nodes.folder.path().join(&name);
@@ -187,12 +185,18 @@ impl Nodes {
     /// All nodes that run say that they agree, and that all serve.
     #[track_caller]
     pub fn wait_until_all_agree(&self) {
-        let count = self.list.iter().filter(|node| node.runs()).count();
-        let wanted = match count {
+        let running: Vec<usize> = (0..self.list.len()).filter(|at| self.list[*at].runs()).collect();
+        self.wait_until_those_agree(&running);
+    }
+
+    /// These say that they agree, whoever else runs, and that all serve.
+    #[track_caller]
+    pub fn wait_until_those_agree(&self, those: &[usize]) {
+        let wanted = match those.len() {
             1 => "1 node, alone".to_owned(),
             count => format!("{count} nodes, all agree"),
         };
-        for node in self.list.iter().filter(|node| node.runs()) {
+        for node in those.iter().map(|at| &self.list[*at]) {
             wait_for(&format!("{} says: {wanted}", node.name), || {
                 let Some(status) = node.status() else { return false };
                 let nodes = status["nodes"].as_array().cloned().unwrap_or_default();

@@ -2,8 +2,6 @@
 //! then of the buckets that differ, and fetch the rows of those. One other node
 //! at a time: at once when it is seen, and every minute.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use bytes::Bytes;
 
 use crate::cluster::durable::clock::At;
@@ -12,37 +10,21 @@ use crate::cluster::durable::intent::{Cursor, GiveUp, Intent, Outcome, Take};
 use crate::cluster::durable::marks::{Rank, Relation, Standing};
 use crate::cluster::durable::news::{Output, Say};
 use crate::cluster::durable::pending::{Ask, Job};
+use crate::cluster::durable::rounds::PAUSE;
 use crate::cluster::durable::sums::Sums;
 use crate::cluster::durable::words::{
     BucketsAnswer, BucketsAsk, RowsAnswer, RowsAsk, SumsAnswer, SumsAsk, read, topic, written,
 };
-use crate::cluster::members::Members;
 use crate::cluster::node::NodeId;
 use crate::storage::StoreError;
-
-/// After a comparison that was broken off, in milliseconds. A guess.
-const PAUSE: u64 = 1_000;
 
 /// Buckets asked for in one question: some kilobytes.
 const ASKED_BUCKETS: usize = 1_024;
 
-/// Whom we compare with, and when.
-#[derive(Debug, Default)]
-pub(super) struct Compares {
-    /// When each other node's turn is, by the steady clock.
-    pub(super) due: BTreeMap<NodeId, u64>,
-    running: Option<Compare>,
-    serial: u64,
-    /// Nodes that we had the same as, since we were alone.
-    pub(super) met: BTreeSet<NodeId>,
-    /// Whether we ever had the same as the others, in this life.
-    has_agreed: bool,
-}
-
 /// One comparison.
 #[derive(Debug)]
-struct Compare {
-    node: NodeId,
+pub(super) struct Compare {
+    pub(super) node: NodeId,
     serial: u64,
     step: Step,
     theirs: Option<Standing>,
@@ -61,25 +43,6 @@ enum Step {
     Buckets,
     Rows(Cursor),
     Taking(Option<Cursor>),
-}
-
-impl Compares {
-    /// Something was missed.
-    pub(super) fn soon(&mut self, at: At) {
-        self.due.values_mut().for_each(|due| *due = (*due).min(at.steady + PAUSE));
-    }
-
-    /// Other nodes are visible now.
-    pub(super) fn members(&mut self, members: &Members, at: At) {
-        self.due.retain(|node, _| members.contains(*node));
-        self.met.retain(|node| members.contains(*node));
-        for member in members.others() {
-            self.due.entry(member.node.id).or_insert(at.steady);
-        }
-        if self.running.as_ref().is_some_and(|compare| !members.contains(compare.node)) {
-            self.running = None;
-        }
-    }
 }
 
 impl Core {
