@@ -2,6 +2,8 @@
 //! all of them.
 
 mod admitted;
+pub mod checked;
+mod doors;
 pub mod errors;
 pub mod life;
 pub mod operated;
@@ -13,38 +15,40 @@ use std::time::{Duration, Instant};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
+use crate::admin::life::{self as lives, End};
 use crate::admin::{Admin, http, report, socket};
-use crate::cluster::cookie::{CookieError, VARIABLE};
+use crate::cluster::cookie::VARIABLE;
 use crate::cluster::driver::{self, Running};
 use crate::cluster::durable::Durable;
 use crate::cluster::handle::Cluster;
 use crate::cluster::history::What;
 use crate::cluster::joining::serve_when_ready;
 use crate::cluster::keyring::Keyring;
-use crate::cluster::node::{Node, NodeName, NodeState};
+use crate::cluster::node::Node;
 use crate::cluster::protocol::Protocol;
 use crate::cluster::registry::Registry;
 use crate::config::Config;
+use crate::door::addresses::Addresses;
 use crate::door::c2s::{C2s, Rooms};
-use crate::door::entry::Port;
+use crate::door::config::PublicAddress;
 use crate::door::mesh;
-use crate::door::registrations::Registrations;
-use crate::drain::{self, Drain, Drained, Trigger};
+use crate::drain::{self, Drained, Trigger};
 use crate::extension::{self, Extension};
 use crate::im;
 use crate::local_router::LocalRouter;
-use crate::net::listener::Listener;
 use crate::net::tls::Certificates;
 use crate::router::Router;
 use crate::server::admitted::{Admitted, Comer, admitted};
+use crate::server::checked::{name, ring};
 use crate::server::errors::StartError;
 use crate::server::life::{next_life, prepare};
 use crate::server::operated::{operated, rules};
 use crate::session_manager::accounts::Accounts;
 use crate::session_manager::contacts::Contacts;
+use crate::session_manager::draining::Draining;
 use crate::session_manager::last::LastSeen;
 use crate::session_manager::offline::Offline;
 use crate::session_manager::sessions::Sessions;
@@ -54,6 +58,13 @@ use crate::xep;
 
 /// How often the certificates' files are looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long a stopping node waits for disks and for other nodes, after its
+/// clients have gone. A guess: as long as a change may wait.
+const WORK_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How often it looks whether it may go.
+const IDLE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The file of the store, in the data directory.
 const STORE_FILE: &str = "store.redb";
@@ -85,8 +96,7 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
 
     // doors first: what is taken must stop us before others know us
     let (trigger, drain) = drain::signal();
-    let plain = listeners(&config.c2s.listen, &config)?;
-    let direct = listeners(&config.c2s.direct_tls_listen, &config)?;
+    let doors = doors::bind(&config)?;
     let control = socket::bind(&config.admin.socket)
         .map_err(|source| failed(config.admin.socket.display(), source))?;
     let mut web = Vec::new();
@@ -136,6 +146,8 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
     let features = xep::features(&extensions);
     let local = LocalRouter::new(extensions, Arc::clone(&rooms));
     let router = Router::new(Arc::clone(&rooms), local, config.im.clone());
+    let place = config.c2s.public_address.as_ref().map(PublicAddress::as_str);
+    let draining = Arc::new(Draining::new(Arc::clone(&cluster), Arc::clone(&sessions), place));
     let admin = Arc::new(Admin {
         cluster: Arc::clone(&cluster),
         sessions: Arc::clone(&sessions),
@@ -150,7 +162,8 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
         leaving: tokio::sync::Mutex::default(),
         limits: config.im.clone(),
         started,
-        stop: Notify::new(),
+        draining: Arc::clone(&draining),
+        end: End::default(),
     });
     let c2s = Arc::new(C2s::new(
         config.c2s.clone(),
@@ -160,9 +173,10 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
             sessions: Arc::clone(&sessions),
             router: Arc::clone(&router),
             cluster: Arc::clone(&cluster),
-            registrations: Registrations::new(
-                config.register.per_address_max,
-                config.register.per_address_interval.get(),
+            draining: Arc::clone(&draining),
+            addresses: Addresses::new(
+                &config.c2s.per_address,
+                (config.register.per_address_max, config.register.per_address_interval.get()),
             ),
             certificates: Arc::clone(&certificates),
         },
@@ -174,7 +188,8 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
         mesh::Rooms { router, sessions: Arc::clone(&sessions), durable: Arc::clone(&durable) };
     let questioned = Arc::clone(&admin);
     let mesh = tokio::spawn(mesh::serve(rooms, events, move |question| {
-        if let Some(question) = questioned.answer(question) {
+        let question = questioned.draining.answer(question);
+        if let Some(question) = question.and_then(|question| questioned.answer(question)) {
             warn!(topic = question.topic, "a node asks what we do not know; is it newer?");
         }
     }));
@@ -187,10 +202,8 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
     for listener in web {
         tokio::spawn(http::serve(Arc::clone(&admin), metrics.clone(), listener));
     }
-    for (listeners, port) in [(plain, Port::StartTls), (direct, Port::DirectTls)] {
-        for listener in listeners {
-            open(listener, port, &c2s, drain.clone());
-        }
+    for door in doors {
+        doors::open(door, &c2s, drain.clone());
     }
     drop(drain);
     let own = cluster.address().to_string();
@@ -200,18 +213,6 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
     config.cluster.seeds = configured;
     let server = Server { config, cluster, running, sessions, certificates, admin, trigger };
     server.watch(mesh).await
-}
-
-/// Looks at all that the configuration names, without starting anything.
-///
-/// # Errors
-/// All that would keep the server from starting.
-pub fn check(config: &Config) -> Result<(), Vec<StartError>> {
-    let mut errors = Vec::new();
-    errors.extend(ring(config).err().map(StartError::from));
-    errors.extend(name(config).err());
-    errors.extend(Certificates::read(config.tls.clone()).err().map(StartError::from));
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
 impl Server {
@@ -239,14 +240,16 @@ impl Server {
                 }
                 _ = terminate.recv() => break None,
                 _ = interrupt.recv() => break None,
-                () = self.admin.stop.notified() => break None,
+                () = self.admin.end.wanted() => break None,
                 end = &mut mesh => break end.ok().flatten(),
             }
         };
         let socket = self.config.admin.socket.clone();
-        self.stop(end.is_none()).await;
+        let admin = Arc::clone(&self.admin);
+        let message = self.stop(end.is_none()).await;
         // the next life makes its own; a socket that nobody serves misleads
         let _ = std::fs::remove_file(socket);
+        admin.end.tell(message).await;
         end.map_or(Ok(()), |end| Err(end.into()))
     }
 
@@ -278,21 +281,37 @@ impl Server {
         }
     }
 
-    /// Clients go, then the others hear goodbye.
-    async fn stop(self, is_well: bool) {
-        info!(sessions = self.sessions.count(), "stopping");
-        self.cluster.set_state(NodeState::Leaving);
+    /// Clients go, what they have said is taken by whom it is for, then the
+    /// others hear goodbye.
+    async fn stop(self, is_well: bool) -> String {
+        let sessions = self.sessions.count();
+        info!(sessions, "stopping");
+        self.admin.draining.leave();
         let limit = match is_well {
             true => self.config.server.stop_time_max.get(),
             false => Duration::from_secs(1),
         };
-        if self.trigger.drain(limit).await == Drained::Late {
-            warn!(sessions = self.sessions.count(), "some clients did not go in time");
+        let is_late = self.trigger.drain(limit).await == Drained::Late;
+        if is_late {
+            warn!("some clients did not go in time");
+        }
+        if is_well && timeout(WORK_TIME_MAX, idle(&self.admin)).await.is_err() {
+            warn!("some work was not done in time: others take it up");
         }
         self.running.leave().await;
         remembered::write_events(&self.cluster.history, &self.config.server.data_dir);
         self.admin.durable.close();
         info!("stopped");
+        let (name, sessions) = (&self.cluster.me().name, lives::sessions(sessions));
+        let late = if is_late { ", some of which did not go in time" } else { "" };
+        format!("{name} has stopped: {sessions} asked to connect again{late}")
+    }
+}
+
+/// Waits until nothing is under way that would be lost with this node.
+async fn idle(admin: &Admin) {
+    while !admin.router.is_idle() {
+        sleep(IDLE_INTERVAL).await;
     }
 }
 
@@ -306,13 +325,6 @@ fn failed(place: impl ToString, source: std::io::Error) -> StartError {
     StartError::Admin { place: place.to_string(), source }
 }
 
-fn ring(config: &Config) -> Result<Arc<Keyring>, CookieError> {
-    match std::env::var(VARIABLE) {
-        Ok(text) => Keyring::new(&text),
-        Err(_) => Keyring::read(&config.cluster.cookie_file),
-    }
-}
-
 fn negotiation(config: &Config, ring: &Keyring, features: String) -> Settings {
     Settings {
         require_tls: config.c2s.require_tls,
@@ -323,32 +335,4 @@ fn negotiation(config: &Config, ring: &Keyring, features: String) -> Settings {
         registration: config.register.enabled.then(|| rules(config)),
         ..Settings::new(config.domains(), *ring.made_up())
     }
-}
-
-fn listeners(
-    addresses: &[std::net::SocketAddr],
-    config: &Config,
-) -> Result<Vec<Listener>, StartError> {
-    let bind = |address| Ok(Listener::bind(address, config.c2s.connections_max)?);
-    addresses.iter().copied().map(bind).collect()
-}
-
-fn open(listener: Listener, port: Port, c2s: &Arc<C2s>, drain: Drain) {
-    if let Ok(address) = listener.address() {
-        info!(%address, ?port, "clients may come");
-    }
-    let c2s = Arc::clone(c2s);
-    tokio::spawn(async move {
-        let inside = drain.clone();
-        let serve = |tcp, peer| Arc::clone(&c2s).serve(tcp, peer, port, inside.clone());
-        listener.serve(drain, serve).await;
-    });
-}
-
-fn name(config: &Config) -> Result<NodeName, StartError> {
-    if let Some(name) = &config.cluster.name {
-        return Ok(name.clone());
-    }
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    NodeName::new(&host.trim().to_lowercase()).map_err(StartError::Name)
 }

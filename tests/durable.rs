@@ -113,13 +113,13 @@ fn a_full_disk_refuses_changes_loses_nothing_and_recovers() {
     let refused = (10..800).map(|user| add(&nodes.list[0], user)).find(|(added, _)| !added);
     let (_, said) = refused.expect("there was no room for 800 accounts");
     assert!(said.contains("store"), "{said}");
-    wait_for("it is not ready", || nodes.list[0].http("/ready").starts_with("HTTP/1.1 503"));
-    assert!(nodes.list[1].http("/ready").starts_with("HTTP/1.1 200"));
+    wait_for("it is not ready", || nodes.list[0].http("/readyz").starts_with("HTTP/1.1 503"));
+    assert!(nodes.list[1].http("/readyz").starts_with("HTTP/1.1 200"));
     wait_for("the other node says so", || {
         nodes.list[1].verdict().is_some_and(|verdict| verdict.contains("n0 cannot keep changes"))
     });
     std::fs::remove_file(disk.ballast()).expect("ours");
-    wait_for("it is ready again", || nodes.list[0].http("/ready").starts_with("HTTP/1.1 200"));
+    wait_for("it is ready again", || nodes.list[0].http("/readyz").starts_with("HTTP/1.1 200"));
     assert!(add(&nodes.list[0], 999).0);
     // what n1 kept alone meanwhile is fetched without waiting for a minute
     nodes.wait_until_all_agree();

@@ -6,6 +6,7 @@ pub mod answers;
 pub mod belongings;
 pub mod config;
 pub mod http;
+pub mod life;
 pub mod membership;
 pub mod report;
 pub mod requests;
@@ -16,9 +17,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
 use tracing::error;
 
+use crate::admin::life::End;
 use crate::admin::report::NodeReport;
 use crate::cluster::asks::Question;
 use crate::cluster::cookie::CookieError;
@@ -30,6 +31,7 @@ use crate::cluster::registry::Registry;
 use crate::extension::Rooms;
 use crate::im;
 use crate::router::Router;
+use crate::session_manager::draining::Draining;
 use crate::session_manager::sessions::Sessions;
 
 /// The topics of our questions to other nodes.
@@ -76,8 +78,10 @@ pub struct Admin {
     pub limits: im::config::Config,
     /// Since when this node serves.
     pub started: Instant,
-    /// Told when the operator wants this node to stop.
-    pub stop: Notify,
+    /// Whether this node drains.
+    pub draining: Arc<Draining>,
+    /// Wanted when the operator wants this node to stop.
+    pub end: End,
 }
 
 impl Admin {

@@ -62,6 +62,8 @@ pub struct NodeReport {
     /// Its cookies, by fingerprint; the first is used.
     #[serde(default)]
     pub cookies: Vec<String>,
+    /// Seconds until those who are left are asked to move, while it drains.
+    pub draining_for: Option<u64>,
 }
 
 /// All nodes.
@@ -112,6 +114,9 @@ pub struct NodeLine {
     /// Changes of durable rows that it acknowledged late or not at all, as all
     /// nodes have counted since they were started. It was caught up later.
     pub durable_late: u64,
+    /// Seconds until those who are left are asked to move, while it drains.
+    #[serde(default)]
+    pub draining_for: Option<u64>,
 }
 
 impl NodeReport {
@@ -143,6 +148,10 @@ impl NodeReport {
             clock: u64::try_from(clock.as_millis()).unwrap_or(u64::MAX),
             settings: admin.settings.clone(),
             cookies: admin.ring.fingerprints(),
+            draining_for: admin
+                .draining
+                .until()
+                .map(|until| until.duration_since(SystemTime::now()).unwrap_or_default().as_secs()),
         }
     }
 
@@ -218,6 +227,7 @@ impl Status {
                 lag: answer.map(|heard| heard.report.rows_version.saturating_sub(peer.version)),
                 clock_off: answer.map(|heard| heard.clock_off),
                 durable_late: late(peer.node.id),
+                draining_for: answer.and_then(|heard| heard.report.draining_for),
             });
         }
         nodes.sort_by(|one, other| one.node.cmp(&other.node));
@@ -320,5 +330,6 @@ fn own_line(own: &NodeReport) -> NodeLine {
         lag: Some(0),
         clock_off: Some(0),
         durable_late: 0,
+        draining_for: own.draining_for,
     }
 }

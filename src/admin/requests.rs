@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::report::Status;
 use crate::cluster::history::What;
 use crate::cluster::registry::Removal;
+use crate::units::Span;
 
 /// The longest line, in bytes: a vCard with a photograph.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -169,6 +170,13 @@ pub enum Request {
         /// At most so many.
         limit: usize,
     },
+    /// Send new clients to other nodes.
+    Drain {
+        /// When those who are left are asked to move; without it they stay.
+        deadline: Option<Span>,
+    },
+    /// Let new clients in again.
+    Undrain,
     /// End this node in good order.
     Stop,
 }
@@ -306,6 +314,9 @@ pub struct SessionLine {
     pub priority: Option<i8>,
     /// When it was bound, in milliseconds since 1970.
     pub bound: u64,
+    /// Where its client connects from; nothing: its node does not say.
+    #[serde(default)]
+    pub address: Option<String>,
 }
 
 /// One account that may not be used.

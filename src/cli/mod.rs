@@ -4,6 +4,7 @@
 
 pub mod belongings;
 pub mod keys;
+pub mod life;
 pub mod membership;
 pub mod node;
 pub mod sending;
@@ -87,7 +88,12 @@ enum Command {
     /// Let a node leave for good: it hands over what it has, and stops. Also
     /// removes one that is gone and will not come back.
     Leave(membership::LeaveArgs),
-    /// Stop the node in good order.
+    /// Send new clients to other nodes; those of this node stay until they go,
+    /// or until a deadline. A restart ends the drain.
+    Drain(life::DrainArgs),
+    /// Let new clients in again.
+    Undrain(node::SocketArgs),
+    /// Stop the node in good order, and wait until it has ended.
     Stop(node::SocketArgs),
     /// Write completions for a shell.
     Completions {
@@ -153,7 +159,9 @@ pub fn run() -> ExitCode {
         Command::Events(args) => membership::events(&args, load),
         Command::Join(args) => membership::join(&args, load),
         Command::Leave(args) => membership::leave(&args, load),
-        Command::Stop(args) => node::stop(&args, load),
+        Command::Drain(args) => life::drain(&args, load),
+        Command::Undrain(args) => life::undrain(&args, load),
+        Command::Stop(args) => life::stop(&args, load),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "jabiru", &mut std::io::stdout());
@@ -180,7 +188,7 @@ fn load(files: &[PathBuf], flags: &[String]) -> Result<Config, Exit> {
 }
 
 fn check(config: &Config) -> Exit {
-    match server::check(config) {
+    match server::checked::check(config) {
         Ok(()) => {
             println!("all is well");
             Exit::Done

@@ -15,7 +15,7 @@ use crate::config::Config;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// How long a backup may take. A guess: a hundred million rows.
-const WORK_TIME_MAX: Duration = Duration::from_secs(6 * 3_600);
+pub const WORK_TIME_MAX: Duration = Duration::from_secs(6 * 3_600);
 
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
@@ -226,11 +226,6 @@ pub fn restore(args: &RestoreArgs, load: impl Fn() -> Result<Config, Exit>) -> E
     let Ok(file) = std::path::absolute(&args.file) else { return Exit::Usage };
     let request = Request::Restore { file, overwrite: args.overwrite };
     ask_for(&args.socket, &load, &request, WORK_TIME_MAX).map_or_else(|exit| exit, say)
-}
-
-/// Stops the node.
-pub fn stop(args: &SocketArgs, load: impl Fn() -> Result<Config, Exit>) -> Exit {
-    ask(args, &load, &Request::Stop).map_or_else(|exit| exit, say)
 }
 
 fn list(socket: &SocketArgs, load: Load<'_>, as_json: bool) -> Exit {

@@ -41,7 +41,7 @@ fn line(node: &NodeLine, from: &str) -> Vec<String> {
     let here = if node.node == from { "*" } else { "" };
     vec![
         format!("{}{here}", node.node),
-        node.state.clone(),
+        state(node),
         node.address.clone(),
         node.version.clone(),
         node.uptime.map_or("-".into(), |seconds| span(Duration::from_secs(seconds))),
@@ -54,14 +54,27 @@ fn line(node: &NodeLine, from: &str) -> Vec<String> {
     ]
 }
 
+/// What a node is up to; of one that drains, how far it is.
+fn state(node: &NodeLine) -> String {
+    match (node.state.as_str(), node.sessions, node.draining_for) {
+        ("draining", Some(left), Some(seconds)) => {
+            format!("draining, {left} left, {} to go", span(Duration::from_secs(seconds)))
+        }
+        ("draining", Some(left), None) => format!("draining, {left} left"),
+        (word, ..) => word.to_owned(),
+    }
+}
+
 /// Who is connected.
 pub fn sessions(sessions: &[SessionLine], count: usize) -> String {
-    let mut rows = vec![["JID", "NODE", "PRIORITY", "SINCE"].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["JID", "NODE", "ADDRESS", "PRIORITY", "SINCE"].map(str::to_owned).to_vec()];
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     rows.extend(sessions.iter().map(|session| {
         let since = now.saturating_sub(Duration::from_millis(session.bound));
         let priority = session.priority.map_or("-".into(), |priority| priority.to_string());
-        vec![session.jid.clone(), session.node.clone(), priority, span(since)]
+        let address = session.address.clone().unwrap_or("-".into());
+        vec![session.jid.clone(), session.node.clone(), address, priority, span(since)]
     }));
     match sessions.len() {
         shown if shown < count => format!("{}\n{shown} of {count} sessions", columns(&rows)),

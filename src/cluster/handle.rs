@@ -151,6 +151,11 @@ impl Cluster {
         *lock(&self.state).core.counts()
     }
 
+    /// Deliveries of ours that no other node has taken yet.
+    pub fn undelivered(&self) -> usize {
+        lock(&self.state).core.undelivered()
+    }
+
     /// How many changes our own rows have seen.
     pub fn version(&self) -> u64 {
         lock(&self.state).core.version()

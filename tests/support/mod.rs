@@ -65,7 +65,7 @@ pub fn tls() -> PathBuf {
 
 /// A port that is free now, and stays so while a node is down: below those
 /// that the kernel gives to clients, and apart from those of other processes.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let next =
