@@ -2,6 +2,7 @@
 //! all of them.
 
 mod admitted;
+pub mod checked;
 mod doors;
 mod ending;
 pub mod errors;
@@ -19,14 +20,14 @@ use tracing::{error, info, warn};
 
 use crate::admin::life::End;
 use crate::admin::{Admin, http, report, socket};
-use crate::cluster::cookie::{CookieError, VARIABLE};
+use crate::cluster::cookie::VARIABLE;
 use crate::cluster::driver::{self, Running};
 use crate::cluster::durable::Durable;
 use crate::cluster::handle::Cluster;
 use crate::cluster::history::What;
 use crate::cluster::joining::serve_when_ready;
 use crate::cluster::keyring::Keyring;
-use crate::cluster::node::{Node, NodeName};
+use crate::cluster::node::Node;
 use crate::cluster::protocol::Protocol;
 use crate::cluster::registry::Registry;
 use crate::config::Config;
@@ -41,6 +42,7 @@ use crate::local_router::LocalRouter;
 use crate::net::tls::Certificates;
 use crate::router::Router;
 use crate::server::admitted::{Admitted, Comer, admitted};
+use crate::server::checked::{name, ring};
 use crate::server::errors::StartError;
 use crate::server::life::{next_life, prepare};
 use crate::server::operated::{operated, rules};
@@ -206,18 +208,6 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
     server.watch(mesh).await
 }
 
-/// Looks at all that the configuration names, without starting anything.
-///
-/// # Errors
-/// All that would keep the server from starting.
-pub fn check(config: &Config) -> Result<(), Vec<StartError>> {
-    let mut errors = Vec::new();
-    errors.extend(ring(config).err().map(StartError::from));
-    errors.extend(name(config).err());
-    errors.extend(Certificates::read(config.tls.clone()).err().map(StartError::from));
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
-}
-
 impl Server {
     /// Waits for the end, and makes it a good one.
     async fn watch(
@@ -295,13 +285,6 @@ fn failed(place: impl ToString, source: std::io::Error) -> StartError {
     StartError::Admin { place: place.to_string(), source }
 }
 
-fn ring(config: &Config) -> Result<Arc<Keyring>, CookieError> {
-    match std::env::var(VARIABLE) {
-        Ok(text) => Keyring::new(&text),
-        Err(_) => Keyring::read(&config.cluster.cookie_file),
-    }
-}
-
 fn negotiation(config: &Config, ring: &Keyring, features: String) -> Settings {
     Settings {
         require_tls: config.c2s.require_tls,
@@ -312,12 +295,4 @@ fn negotiation(config: &Config, ring: &Keyring, features: String) -> Settings {
         registration: config.register.enabled.then(|| rules(config)),
         ..Settings::new(config.domains(), *ring.made_up())
     }
-}
-
-fn name(config: &Config) -> Result<NodeName, StartError> {
-    if let Some(name) = &config.cluster.name {
-        return Ok(name.clone());
-    }
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    NodeName::new(&host.trim().to_lowercase()).map_err(StartError::Name)
 }

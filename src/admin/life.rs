@@ -38,14 +38,14 @@ impl Default for End {
 }
 
 impl End {
-    /// This process shall end.
-    pub fn want(&self) {
-        self.wanted.notify_one();
-    }
-
     /// Waits until somebody wants it.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
+    }
+
+    /// This process shall end.
+    pub(super) fn want(&self) {
+        self.wanted.notify_one();
     }
 
     /// It has come: whoever waits is told, a moment at most.

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::admin::answers::{done, failed};
 use crate::admin::report::Status;
 use crate::admin::requests::{EventLine, MemberLine, Response};
-use crate::admin::{ANSWER_TIME_MAX, Admin, topic};
+use crate::admin::{ANSWER_TIME_MAX, Admin, life, topic};
 use crate::cluster::admission::{self, Admission};
 use crate::cluster::asks::Question;
 use crate::cluster::history::{Entry, What};
@@ -86,21 +86,27 @@ pub async fn leave(admin: &Arc<Admin>, name: Option<&str>) -> Response {
         Some(Ok(name)) => name,
         Some(Err(error)) => return failed(error),
     };
-    let left = match name == *own {
-        true => leave_here(admin).await,
-        false => leave_there(admin, &name).await,
-    };
-    left.map_or_else(failed, done)
+    if name != *own {
+        return leave_there(admin, &name).await.map_or_else(failed, done);
+    }
+    match leave_here(admin).await {
+        // it is done when this process has ended
+        Ok(left) => match life::stop(admin).await {
+            Response::Done { message } => done(format!("{left}; {message}")),
+            other => other,
+        },
+        Err(why) => failed(why),
+    }
 }
 
-/// Hands over what this node has, is removed, and stops.
+/// Hands over what this node has, and is removed: then it must stop.
 async fn leave_here(admin: &Arc<Admin>) -> Result<String, String> {
     // a second command waits for the first, and hears the same
     let _turn = admin.leaving.lock().await;
     let cluster = &admin.cluster;
     let (me, members) = (cluster.me(), cluster.members());
     if admin.registry.is_removed(&me.name) {
-        return Ok(format!("{} has left, and stops", me.name));
+        return Ok(format!("{} has left", me.name));
     }
     let serves = |state| matches!(state, NodeState::Serving | NodeState::Draining);
     let others: Vec<_> = members.others().filter(|one| serves(one.state)).cloned().collect();
@@ -135,7 +141,6 @@ async fn leave_here(admin: &Arc<Admin>) -> Result<String, String> {
         cluster.set_state(before);
         return Err(format!("{} stays: {error}", me.name));
     }
-    admin.end.want();
     let late = match has(false) {
         late if late.is_empty() => String::new(),
         late => format!("; {late} did not answer, and gets them from the others"),
@@ -255,7 +260,11 @@ impl Admin {
             if let Err(error) = &left {
                 warn!(%error, "another node's operator wants this one to leave");
             }
+            let is_over = left.is_ok();
             question.answer(serde_json::to_vec(&left).unwrap_or_default().into());
+            if is_over {
+                admin.end.want();
+            }
         });
     }
 

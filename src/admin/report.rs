@@ -56,14 +56,14 @@ pub struct NodeReport {
     pub durable_failing: Option<String>,
     /// Its time of day, in milliseconds since 1970.
     pub clock: u64,
-    /// Seconds until those who are left are asked to move, while it drains.
-    pub draining_for: Option<u64>,
     /// What must be the same on all nodes, by section, as numbers.
     #[serde(default)]
     pub settings: BTreeMap<String, u64>,
     /// Its cookies, by fingerprint; the first is used.
     #[serde(default)]
     pub cookies: Vec<String>,
+    /// Seconds until those who are left are asked to move, while it drains.
+    pub draining_for: Option<u64>,
 }
 
 /// All nodes.
@@ -146,12 +146,12 @@ impl NodeReport {
             durable_late: admin.durable.late_nodes().into_iter().collect(),
             durable_failing: admin.durable.failing().map(|failing| failing.to_string()),
             clock: u64::try_from(clock.as_millis()).unwrap_or(u64::MAX),
+            settings: admin.settings.clone(),
+            cookies: admin.ring.fingerprints(),
             draining_for: admin
                 .draining
                 .until()
                 .map(|until| until.duration_since(SystemTime::now()).unwrap_or_default().as_secs()),
-            settings: admin.settings.clone(),
-            cookies: admin.ring.fingerprints(),
         }
     }
 

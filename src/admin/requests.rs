@@ -153,13 +153,6 @@ pub enum Request {
         /// Those that have another value now as well.
         overwrite: bool,
     },
-    /// Send new clients to other nodes.
-    Drain {
-        /// When those who are left are asked to move; without it they stay.
-        deadline: Option<Span>,
-    },
-    /// Let new clients in again.
-    Undrain,
     /// Meet the cluster of another node.
     Join {
         /// Its address.
@@ -177,6 +170,13 @@ pub enum Request {
         /// At most so many.
         limit: usize,
     },
+    /// Send new clients to other nodes.
+    Drain {
+        /// When those who are left are asked to move; without it they stay.
+        deadline: Option<Span>,
+    },
+    /// Let new clients in again.
+    Undrain,
     /// End this node in good order.
     Stop,
 }

@@ -165,12 +165,12 @@ async fn carry_out(admin: &Arc<Admin>, request: Request) -> Response {
                 Err(error) => failed(error),
             }
         }
-        Request::Drain { deadline } => life::drain(admin, deadline).await,
-        Request::Undrain => life::undrain(admin),
         Request::Join { seed } => membership::join(admin, &seed).await,
         Request::Leave { node } => membership::leave(admin, node.as_deref()).await,
         Request::Nodes => membership::nodes(admin).await,
         Request::Events { limit } => membership::events(admin, limit).await,
+        Request::Drain { deadline } => life::drain(admin, deadline).await,
+        Request::Undrain => life::undrain(admin),
         Request::Stop => life::stop(admin).await,
     }
 }

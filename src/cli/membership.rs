@@ -13,8 +13,7 @@ use crate::config::Config;
 /// How long a node may take to come or to go: rows are handed over.
 const WORK_TIME_MAX: Duration = Duration::from_secs(180);
 
-/// How long a node that was brought back may take to start, and one that left
-/// to end.
+/// How long a node that was brought back may take to start.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Between two looks.
@@ -95,19 +94,7 @@ pub fn join(args: &JoinArgs, load: impl Fn() -> Result<Config, Exit>) -> Exit {
 /// Lets a node leave for good.
 pub fn leave(args: &LeaveArgs, load: impl Fn() -> Result<Config, Exit>) -> Exit {
     let request = Request::Leave { node: args.node.clone() };
-    let response = match ask_for(&args.socket, &load, &request, WORK_TIME_MAX) {
-        Ok(response) => response,
-        Err(exit) => return exit,
-    };
-    // the one that is asked ends when its clients have gone
-    if let (None, Response::Done { .. }) = (&args.node, &response) {
-        let Ok(path) = args.socket.path(&load) else { return Exit::Usage };
-        let begin = Instant::now();
-        while UnixStream::connect(&path).is_ok() && begin.elapsed() < START_TIME_MAX {
-            std::thread::sleep(PAUSE);
-        }
-    }
-    say(response)
+    ask_for(&args.socket, &load, &request, WORK_TIME_MAX).map_or_else(|exit| exit, say)
 }
 
 /// Shows all nodes of the cluster, whether they run or not.

@@ -77,11 +77,6 @@ enum Command {
     Send(sending::SendArgs),
     /// Tell something to everybody who is online.
     Announce(sending::AnnounceArgs),
-    /// Send new clients to other nodes; those of this node stay until they go,
-    /// or until a deadline. A restart ends the drain.
-    Drain(life::DrainArgs),
-    /// Let new clients in again.
-    Undrain(node::SocketArgs),
     /// Show all nodes of the cluster: those that run, those that are gone, and
     /// those that were removed.
     Nodes(membership::NodesArgs),
@@ -93,6 +88,11 @@ enum Command {
     /// Let a node leave for good: it hands over what it has, and stops. Also
     /// removes one that is gone and will not come back.
     Leave(membership::LeaveArgs),
+    /// Send new clients to other nodes; those of this node stay until they go,
+    /// or until a deadline. A restart ends the drain.
+    Drain(life::DrainArgs),
+    /// Let new clients in again.
+    Undrain(node::SocketArgs),
     /// Stop the node in good order, and wait until it has ended.
     Stop(node::SocketArgs),
     /// Write completions for a shell.
@@ -155,12 +155,12 @@ pub fn run() -> ExitCode {
         Command::Vcard(args) => belongings::vcard(&args, load),
         Command::Send(args) => sending::send(&args, load),
         Command::Announce(args) => sending::announce(&args, load),
-        Command::Drain(args) => life::drain(&args, load),
-        Command::Undrain(args) => life::undrain(&args, load),
         Command::Nodes(args) => membership::nodes(&args, load),
         Command::Events(args) => membership::events(&args, load),
         Command::Join(args) => membership::join(&args, load),
         Command::Leave(args) => membership::leave(&args, load),
+        Command::Drain(args) => life::drain(&args, load),
+        Command::Undrain(args) => life::undrain(&args, load),
         Command::Stop(args) => life::stop(&args, load),
         Command::Completions { shell } => {
             let mut command = Cli::command();
@@ -188,7 +188,7 @@ fn load(files: &[PathBuf], flags: &[String]) -> Result<Config, Exit> {
 }
 
 fn check(config: &Config) -> Exit {
-    match server::check(config) {
+    match server::checked::check(config) {
         Ok(()) => {
             println!("all is well");
             Exit::Done

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::custody::Custody;
-use super::frame::{Frame, Heartbeat, Letter, Parcel, Pull};
+use super::frame::{Frame, Heartbeat, Parcel};
 use super::members::Members;
 use super::membership::{Membership, Step};
 use super::moment::Moment;
 use super::news::{Input, Output, Reason};
-use super::node::{LinkId, Node, NodeId, NodeName, Peer as Told};
+use super::node::{Node, NodeId, NodeName, Peer as Told};
 use super::peer::{Cause, Path};
 use super::replicator::Replicator;
 use super::rows::RowChange;
@@ -311,48 +311,6 @@ impl Core {
             out.push(Output::Send { link, frame: Frame::Goodbye });
         }
         self.left = true;
-    }
-
-    pub(super) fn letters(
-        &mut self,
-        to: NodeId,
-        letters: impl IntoIterator<Item = Letter>,
-        out: &mut Vec<Output>,
-    ) {
-        for letter in letters {
-            // without a path it stays in custody, and is written on the next
-            let _ = self.send(to, Parcel::Letter(letter), out);
-        }
-    }
-
-    pub(super) fn pull(
-        &mut self,
-        pulls: impl IntoIterator<Item = (NodeId, Pull)>,
-        out: &mut Vec<Output>,
-    ) {
-        for (to, pull) in pulls {
-            // without a path it is asked again when there is one
-            let _ = self.send(to, Parcel::Pull(pull), out);
-        }
-    }
-
-    /// Sends a parcel on the path of now; gives it back if there is none.
-    pub(super) fn send(
-        &self,
-        to: NodeId,
-        parcel: Parcel,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Parcel> {
-        let echo = |link: LinkId| self.membership.links.get(link).map_or(0, |link| link.stamp);
-        let (link, frame) = match self.membership.path(to) {
-            Path::None => return Err(parcel),
-            Path::Direct(link) => (link, Frame::Direct { echo: echo(link), parcel }),
-            Path::Relay { link, .. } => {
-                (link, Frame::Relay { echo: echo(link), from: self.me, to, parcel })
-            }
-        };
-        out.push(Output::Send { link, frame });
-        Ok(())
     }
 }
 

@@ -36,6 +36,7 @@ pub mod peer;
 
 pub mod news;
 mod reading;
+mod sending;
 
 pub mod core;
 

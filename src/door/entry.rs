@@ -16,21 +16,18 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info};
 
-use crate::cluster::durable::change::ChangeError;
 use crate::door::c2s::{C2s, FAREWELL_TIME_MAX};
 use crate::door::client::Client;
 use crate::drain::Drain;
 use crate::metrics;
-use crate::net::connection::{Connection, Socket, Turn};
+use crate::net::connection::{Connection, Turn};
 use crate::net::outbox::Outbox;
-use crate::session_manager::accounts::HashError;
-use crate::session_manager::orders::{self, Order, OrderError};
+use crate::net::socket::Socket;
 use crate::session_manager::session::{Held, Session};
-use crate::stream::negotiation::registration::{self, Registration};
 use crate::stream::negotiation::{Account, Channel, Established, Input, Negotiation, Output};
 use crate::stream::sasl::scram::Bindings;
 use crate::xml::framer::{Frame, Framer};
-use crate::xmpp::error::{ErrorType, StanzaCondition, StanzaError, StreamCondition, StreamError};
+use crate::xmpp::error::{StanzaCondition, StanzaError, StreamCondition, StreamError};
 use crate::xmpp::jid::{BareJid, FullJid};
 
 /// Whether a port speaks TLS from the first byte.
@@ -44,8 +41,8 @@ pub enum Port {
 
 /// A connection on its way in.
 pub struct Entry<'a> {
-    door: &'a C2s,
-    address: SocketAddr,
+    pub(super) door: &'a C2s,
+    pub(super) address: SocketAddr,
     port: Port,
     outbox: Arc<Outbox<Held>>,
     framer: Framer,
@@ -305,39 +302,6 @@ impl<'a> Entry<'a> {
             Err(error) => {
                 info!(%error, "an account cannot be read");
                 Account::Unavailable
-            }
-        }
-    }
-
-    /// Makes an account for whoever asks.
-    async fn register(&self, registration: Registration) -> Result<(), StanzaError> {
-        let Registration { account, password } = registration;
-        let address = self.address.ip();
-        if self.door.addresses.register(address, Instant::now()).is_err() {
-            info!(%address, "too many accounts were made from one address");
-            return Err(registration::too_many());
-        }
-        let made = self.make(&account, &password).await;
-        match &made {
-            Ok(()) => info!(%account, %address, "somebody has made an account"),
-            Err(_) => self.door.addresses.register_in_vain(address),
-        }
-        made
-    }
-
-    async fn make(&self, account: &BareJid, password: &str) -> Result<(), StanzaError> {
-        let credentials = match self.door.accounts.hash(password).await {
-            Ok(credentials) => credentials,
-            Err(HashError::Password(_)) => return Err(StanzaCondition::NotAcceptable.into()),
-            Err(HashError::Random) => return Err(StanzaCondition::InternalServerError.into()),
-        };
-        match orders::give(&self.door.cluster, account, &Order::Add(credentials)).await {
-            Ok(_) => Ok(()),
-            Err(OrderError::Change(ChangeError::Exists)) => Err(StanzaCondition::Conflict.into()),
-            Err(error) => {
-                info!(%account, %error, "an account cannot be made");
-                let error = StanzaError::from(StanzaCondition::InternalServerError);
-                Err(error.with_type(ErrorType::Wait))
             }
         }
     }

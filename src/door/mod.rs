@@ -8,6 +8,7 @@ pub mod config;
 pub mod entry;
 pub mod front;
 pub mod mesh;
+mod registering;
 
 use crate::xml::error::XmlError;
 use crate::xmpp::error::{StreamCondition, StreamError};

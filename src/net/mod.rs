@@ -5,4 +5,5 @@ pub mod listener;
 pub mod network;
 pub mod outbox;
 pub mod proxy_protocol;
+pub mod socket;
 pub mod tls;
