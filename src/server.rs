@@ -19,7 +19,7 @@ use crate::cluster::cookie::{Cookie, CookieError, Purpose, VARIABLE};
 use crate::cluster::driver::{self, Running};
 use crate::cluster::durable::Durable;
 use crate::cluster::handle::Cluster;
-use crate::cluster::joining::serve_when_ready;
+use crate::cluster::joining::{joined, serve_when_ready};
 use crate::cluster::node::{NameError, Node, NodeName, NodeState};
 use crate::config::Config;
 use crate::door::c2s::{C2s, Rooms};
@@ -205,7 +205,7 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
     }
     for (listeners, port) in [(plain, Port::StartTls), (direct, Port::DirectTls)] {
         for listener in listeners {
-            open(listener, port, &c2s, drain.clone());
+            open(listener, port, &c2s, drain.clone(), Arc::clone(&cluster));
         }
     }
     drop(drain);
@@ -325,12 +325,18 @@ fn listeners(
     addresses.iter().copied().map(bind).collect()
 }
 
-fn open(listener: Listener, port: Port, c2s: &Arc<C2s>, drain: Drain) {
-    if let Ok(address) = listener.address() {
-        info!(%address, ?port, "clients may come");
-    }
+/// Clients may come as soon as this node knows what the others know; until
+/// then they wait in the kernel.
+fn open(listener: Listener, port: Port, c2s: &Arc<C2s>, mut drain: Drain, cluster: Arc<Cluster>) {
     let c2s = Arc::clone(c2s);
     tokio::spawn(async move {
+        tokio::select! {
+            () = joined(&cluster) => {}
+            () = drain.started() => return,
+        }
+        if let Ok(address) = listener.address() {
+            info!(%address, ?port, "clients may come");
+        }
         let inside = drain.clone();
         let serve = |tcp, peer| Arc::clone(&c2s).serve(tcp, peer, port, inside.clone());
         listener.serve(drain, serve).await;

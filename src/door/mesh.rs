@@ -44,6 +44,7 @@ pub async fn serve(rooms: Rooms, mut events: Events, others: impl Fn(Question)) 
                 rooms.sessions.note(&changes);
                 rooms.router.note_rows(&changes);
             }
+            Event::Stored(accounts) => rooms.router.note_stored(&accounts),
             Event::Members(members) => {
                 rooms.router.note_members(&members);
                 rooms.sessions.settle_all();

@@ -7,6 +7,7 @@ pub mod act;
 pub mod asking;
 pub mod incoming;
 pub mod last;
+pub mod looking;
 pub mod lost;
 pub mod offline;
 pub mod orders;
@@ -39,10 +40,10 @@ use crate::router::parcel::Seats;
 use crate::router::storing::Mail;
 use crate::router::turns::Turns;
 use crate::session_manager::delivery::{self, Candidate, Plan};
-use crate::session_manager::session::Seat;
+use crate::session_manager::session::{Seat, SessionNumber};
 use crate::session_manager::sessions::Entries;
 use crate::xmpp::error::{StanzaCondition, StanzaError};
-use crate::xmpp::jid::Jid;
+use crate::xmpp::jid::{FullJid, Jid};
 use crate::xmpp::kind::Kind;
 use crate::xmpp::stanza::Stanza;
 
@@ -60,6 +61,8 @@ pub struct Router {
     lost: Mutex<Option<Instant>>,
     /// Messages that wait to be stored, by account.
     mail: DashMap<Box<str>, Mail>,
+    /// Sessions that have come just now, and whose presence they were told.
+    fresh: DashMap<SessionNumber, BTreeSet<FullJid>>,
 }
 
 impl Router {
@@ -74,6 +77,7 @@ impl Router {
             known: Mutex::default(),
             lost: Mutex::default(),
             mail: DashMap::new(),
+            fresh: DashMap::new(),
         })
     }
 

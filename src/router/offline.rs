@@ -50,22 +50,37 @@ impl Router {
         if row.priority.is_none_or(|priority| priority < 0) {
             return;
         }
-        let Ok(account) = Jid::parse(&row.jid).map(|jid| jid.bare()) else { return };
-        let home = self.rooms.cluster.members().home(account.as_str().as_bytes());
-        if home == self.me() {
+        if let Ok(account) = Jid::parse(&row.jid).map(|jid| jid.bare())
+            && self.is_home(&account)
+        {
             self.call(&account);
         }
+    }
+
+    /// Other nodes had stored messages for these accounts, and now we have
+    /// them: a node that was alone, or the other side of a split, did not see
+    /// the session that waits for them here.
+    pub fn note_stored(&self, accounts: &[Box<str>]) {
+        let accounts = accounts.iter().filter_map(|account| BareJid::parse(account).ok());
+        for account in accounts.filter(|account| self.is_home(account)) {
+            self.call(&account);
+        }
+    }
+
+    fn is_home(&self, account: &BareJid) -> bool {
+        let home = self.rooms.cluster.members().home(account.as_str().as_bytes());
+        home == self.me()
     }
 
     /// Has a session that wants messages, if there is one, fetch what is
     /// stored, if there is anything.
     pub(super) fn call(&self, account: &BareJid) {
-        if !self.rooms.offline.has(account).unwrap_or(true) {
-            return;
-        }
         let entries = self.rooms.sessions.of(account);
         let willing = entries.iter().find(|entry| entry.row.priority.is_some_and(|p| p >= 0));
         let Some(seat) = willing.map(seat) else { return };
+        if !self.rooms.offline.has(account).unwrap_or(true) {
+            return;
+        }
         if seat.owner == self.me() {
             return self.fetch_for(seat);
         }

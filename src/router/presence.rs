@@ -43,6 +43,9 @@ impl Router {
             let mut said = session.said();
             let is_first = said.last.is_none();
             said.last = Some(stanza.clone());
+            if is_first {
+                self.look_again(session);
+            }
             self.rooms.sessions.set_priority(session, Some(priority));
             self.broadcast(stanza, watchers(&account, &contacts));
             is_first
@@ -166,10 +169,11 @@ impl Router {
                     continue;
                 }
                 let mut heard = session.heard();
-                if stanza.kind == Kind::Presence(PresenceType::Unavailable)
-                    && let Some(from) = stanza.from.as_ref().and_then(Jid::to_full)
-                {
-                    heard.remove(&from);
+                if let Some(from) = stanza.from.as_ref().and_then(Jid::to_full) {
+                    match stanza.kind {
+                        Kind::Presence(PresenceType::Unavailable) => drop(heard.remove(&from)),
+                        _ => self.note_told(session.number, &from),
+                    }
                 }
                 self.write_presence(&session, bytes.clone());
             }

@@ -96,7 +96,7 @@ impl Router {
         self.probe(viewer, probed.collect());
     }
 
-    fn probe(&self, viewer: &Jid, probed: BTreeMap<NodeId, Vec<Jid>>) {
+    pub(super) fn probe(&self, viewer: &Jid, probed: BTreeMap<NodeId, Vec<Jid>>) {
         let probe = presence::bare(PresenceType::Probe, viewer.clone(), None);
         for (owner, addresses) in probed {
             if owner == self.me() {
@@ -164,6 +164,7 @@ impl Router {
                 session.heard().remove(&from);
             }
             Kind::Presence(PresenceType::Available) if self.rooms.serves(from.domain()) => {
+                self.note_told(seat.number, &from);
                 let (account, sender) = (session.jid.bare(), from.bare());
                 let contact = self.rooms.contacts.one(&account, &sender);
                 let is_watched = sender == account || contact.is_ok_and(|one| one.is_seen());

@@ -55,6 +55,8 @@ pub struct Sent {
 pub struct Heard {
     pub id: MessageId,
     pub session: SessionId,
+    /// It says that it was stored in between.
+    pub was_stored: bool,
     pub at: Time,
 }
 

@@ -60,12 +60,15 @@ pub fn repeated(history: &History) -> Vec<String> {
     wrong
 }
 
-/// What one session said, another hears in that order.
+/// What one session said, another hears in that order. What was stored in
+/// between says so itself, and is in order with its like: the sides of a split
+/// meet after they have spoken.
 pub fn disordered(history: &History) -> Vec<String> {
-    let mut last: HashMap<(SessionId, SessionId), u32> = HashMap::new();
+    let mut last: HashMap<(SessionId, SessionId, bool), u32> = HashMap::new();
     let mut wrong = Vec::new();
     for heard in &history.heard {
-        let last = last.entry((heard.session, heard.id.session)).or_insert(heard.id.number);
+        let pair = (heard.session, heard.id.session, heard.was_stored);
+        let last = last.entry(pair).or_insert(heard.id.number);
         if heard.id.number < *last {
             let user = history.sessions[heard.session].user;
             wrong.push(format!(
@@ -86,10 +89,7 @@ pub fn gone_twice(history: &History) -> Vec<String> {
         let before = state.insert((seen.session, seen.contact), seen.is_available);
         if before == Some(false) && !seen.is_available {
             let user = history.sessions[seen.session].user;
-            wrong.push(format!(
-                "u{user} saw u{} go a second time at {:?}",
-                seen.contact, seen.at
-            ));
+            wrong.push(format!("u{user} saw u{} go a second time at {:?}", seen.contact, seen.at));
         }
     }
     wrong
@@ -137,8 +137,7 @@ pub fn wrongly_seen(history: &History, contacts: &[(usize, usize)]) -> Vec<Strin
         let sessions = history.sessions.iter().enumerate();
         for (session, _) in sessions.filter(|(_, one)| one.user == *user && one.ended.is_none()) {
             let mut seen = history.seen.iter().rev();
-            let last =
-                seen.find(|seen| seen.session == session && seen.contact == *contact);
+            let last = seen.find(|seen| seen.session == session && seen.contact == *contact);
             let last = last.is_some_and(|seen| seen.is_available);
             if last != is_there(*contact) {
                 wrong.push(format!("u{user} sees u{contact} as available: {last}, at the end"));

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::TlsConnector;
 
-use super::history::{End, History, MessageId, Seen, SessionId, Time};
+use super::history::{End, Heard, History, MessageId, Seen, SessionId, Time};
 use super::support::DOMAIN;
 use super::wire::{Wire, attribute, trust};
 
@@ -213,7 +213,12 @@ impl Client {
         }
     }
 
-    async fn say(&mut self, wire: &mut Wire, session: SessionId, number: u32) -> std::io::Result<()> {
+    async fn say(
+        &mut self,
+        wire: &mut Wire,
+        session: SessionId,
+        number: u32,
+    ) -> std::io::Result<()> {
         let id = MessageId { session, number };
         let to = self.said % self.users;
         self.said += 1;
@@ -236,11 +241,15 @@ impl Client {
             let id = id.and_then(MessageId::parse).expect("a message of ours");
             match kind {
                 Some("error") => history.bounced.push((id, at)),
-                _ => history.heard.push(super::history::Heard { id, session, at }),
+                _ => {
+                    let was_stored = element.contains("urn:xmpp:delay");
+                    history.heard.push(Heard { id, session, was_stored, at });
+                }
             }
         } else if element.starts_with("<presence") {
             let from = attribute(element, "from").unwrap_or_default();
-            let contact = from.split('@').next().and_then(|name| name.strip_prefix('u')?.parse().ok());
+            let contact =
+                from.split('@').next().and_then(|name| name.strip_prefix('u')?.parse().ok());
             let is_available = match kind {
                 None => Some(true),
                 Some("unavailable") => Some(false),

@@ -1,6 +1,7 @@
 //! Gives the core its clock, its cluster and its store, and carries out what
 //! it wishes.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,12 +12,15 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::cluster::asks::Question;
-use crate::cluster::durable::Durable;
 use crate::cluster::durable::answers;
 use crate::cluster::durable::change::{ChangeError, Made};
 use crate::cluster::durable::clock::At;
+use crate::cluster::durable::intent::Outcome;
 use crate::cluster::durable::news::{Input, Output, Say};
 use crate::cluster::durable::words::topic;
+use crate::cluster::durable::writer::Results;
+use crate::cluster::durable::{Durable, Table, owner_of};
+use crate::cluster::events::Event;
 use crate::cluster::node::NodeId;
 
 /// How often the core is told that time passes.
@@ -135,6 +139,22 @@ impl Durable {
     async fn ask(self: Arc<Self>, ask: u64, to: NodeId, topic: u8, body: Bytes, time: Duration) {
         let answer = self.cluster.ask(to, topic, body, time).await;
         self.input(Input::Answer { ask, answer });
+    }
+
+    /// Tells the rooms above whose rows of the offline store have come from
+    /// other nodes.
+    pub(super) fn tell_kept(&self, results: &Results) {
+        let taken = results.iter().filter_map(|(_, result)| match result {
+            Ok(Outcome::Taken(taken)) => Some(&taken.kept),
+            _ => None,
+        });
+        let keys = taken.flatten().filter_map(|key| key.split_first());
+        let stored = keys.filter(|(prefix, _)| **prefix == Table::Offline.prefix());
+        let owner = |(_, key)| String::from_utf8_lossy(owner_of(key)).into();
+        let owners: BTreeSet<Box<str>> = stored.map(owner).collect();
+        if !owners.is_empty() {
+            self.cluster.tell(Event::Stored(owners.into_iter().collect()));
+        }
     }
 
     fn say(&self, say: Say) {

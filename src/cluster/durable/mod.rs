@@ -199,7 +199,8 @@ impl Durable {
         });
         let told = Arc::downgrade(&durable);
         desk.start(move |results| {
-            told.upgrade().inspect(|durable| durable.input(Input::Written(results))).is_some()
+            let durable = told.upgrade().inspect(|durable| durable.tell_kept(&results));
+            durable.inspect(|durable| durable.input(Input::Written(results))).is_some()
         })?;
         Ok(durable)
     }
