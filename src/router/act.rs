@@ -9,7 +9,9 @@ use crate::cluster::node::NodeId;
 use crate::net::outbox::Item;
 use crate::router::Router;
 use crate::router::parcel::{Label, Seats, Target};
-use crate::session_manager::session::{Held, Seat, Unwritten};
+use crate::session_manager::given::Mark;
+use crate::session_manager::session::{Held, Seat, Token, Unwritten};
+use crate::xmpp::kind::Kind;
 use crate::xmpp::stanza::Stanza;
 
 /// How often a stanza may go from node to node: to where its session was, and
@@ -29,6 +31,10 @@ pub struct Way {
     pub is_first: bool,
     /// It came back from a node that may have acted upon it before it went.
     pub is_repeated: bool,
+    /// Its name, if it is a message that another node has had.
+    pub mark: Mark,
+    /// When it was first sent home; 0: not yet.
+    pub time: u64,
     /// Its sender has just changed its account: it follows that change.
     pub is_behind_change: bool,
 }
@@ -41,11 +47,19 @@ impl Router {
             return self.at_home(stanza.clone(), way.clone());
         }
         let bytes = stanza.write();
-        for owner in owners(&seats) {
+        let owners = owners(&seats);
+        let mark = match owners.iter().any(|owner| *owner != me) {
+            true => mark(stanza, way),
+            false => way.mark,
+        };
+        let marked = (mark != way.mark).then(|| Way { mark, ..way.clone() });
+        let way = marked.as_ref().unwrap_or(way);
+        for owner in owners {
             if owner == me {
                 self.write(&seats, &bytes, way);
             } else {
-                let label = Label { target: Target::Seats(seats.clone()), hops: way.hops + 1 };
+                let target = Target::Seats(seats.clone());
+                let label = Label { target, hops: way.hops + 1, mark };
                 self.rooms.cluster.deliver(owner, label.pack(&bytes));
             }
         }
@@ -61,6 +75,9 @@ impl Router {
             } else if self.is_refused(*seat, bytes) {
                 continue;
             }
+            if !self.is_new(*seat, way.mark) {
+                continue;
+            }
             match self.rooms.sessions.write(seat.number, bytes.clone(), way.held.clone()) {
                 Ok(()) => {}
                 Err(Unwritten::Gone(item)) => self.missed(Some(*seat), seats, item, way),
@@ -72,11 +89,23 @@ impl Router {
         }
     }
 
+    /// Whether a session of ours was not given this message before. One that
+    /// is gone was not.
+    fn is_new(&self, seat: Seat, mark: Mark) -> bool {
+        let session = self.rooms.sessions.local(seat.number);
+        let is_new = session.is_none_or(|session| session.given().note(mark));
+        if !is_new {
+            debug!(session = seat.number, "a message came a second time: it is not given again");
+        }
+        is_new
+    }
+
     /// Plans again what a closed connection did not write. The session must
     /// be out of the table by then.
     pub fn unwritten(&self, items: Vec<Item<Held>>) {
         for item in self.keep_stored(items) {
-            self.again(item.bytes, Way { held: item.token, ..Way::default() });
+            let mark = item.token.as_deref().map_or(0, Token::mark);
+            self.again(item.bytes, Way { held: item.token, mark, ..Way::default() });
         }
     }
 
@@ -98,18 +127,24 @@ impl Router {
         }
         let mut tried = way.tried.clone();
         tried.extend(seats.iter().copied());
-        let way = Way { hops: way.hops, held: item.token, tried, ..Way::default() };
+        let (hops, mark, is_repeated) = (way.hops, way.mark, way.is_repeated);
+        let way = Way { hops, held: item.token, tried, mark, is_repeated, ..Way::default() };
         self.again(item.bytes, way);
     }
 
     /// Asks the home of the addressee to store it or to answer for it.
-    pub(super) fn send_home(&self, stanza: Stanza, way: Way) {
+    pub(super) fn send_home(&self, stanza: Stanza, mut way: Way) {
         let Some(to) = &stanza.to else { return };
         let home = self.rooms.cluster.members().home(to.bare().as_str().as_bytes());
+        if way.time == 0 {
+            way.time = self.rooms.offline.next_time();
+        }
+        way.mark = mark(&stanza, &way);
         if home == self.me() || way.hops >= HOPS_MAX {
             return self.at_home(stanza, way);
         }
-        let label = Label { target: Target::Home, hops: way.hops + 1 };
+        let target = Target::Home { time: way.time, is_repeated: way.is_repeated };
+        let label = Label { target, hops: way.hops + 1, mark: way.mark };
         self.rooms.cluster.deliver(home, label.pack(&stanza.write()));
     }
 
@@ -119,6 +154,14 @@ impl Router {
         let Some(to) = stanza.to else { return false };
         let entries = self.rooms.sessions.of(&to.bare());
         entries.iter().any(|entry| entry.owner == seat.owner && entry.number == seat.number)
+    }
+}
+
+/// The name that a message has, or gets now.
+fn mark(stanza: &Stanza, way: &Way) -> Mark {
+    match stanza.kind {
+        Kind::Message(_) if way.mark == 0 => rand::random(),
+        _ => way.mark,
     }
 }
 

@@ -24,11 +24,13 @@ impl Router {
             Ok(opened) => opened,
             Err(error) => return warn!(%error, "a parcel was thrown away"),
         };
-        let held = Some(Arc::new(Token::Receipt(receipt)));
-        let way = Way { hops: label.hops, held, ..Way::default() };
+        let held = Some(Arc::new(Token::Receipt(receipt, label.mark)));
+        let way = Way { hops: label.hops, held, mark: label.mark, ..Way::default() };
         match label.target {
             Target::Seats(seats) => self.write(&seats, &stanza, &way),
-            Target::Home => self.again(stanza, way),
+            Target::Home { time, is_repeated } => {
+                self.again(stanza, Way { time, is_repeated, ..way });
+            }
             Target::SenderHome => self.read(stanza, |stanza| self.of_sender(stanza, way)),
             Target::Accounts(accounts) => {
                 self.read(stanza, |stanza| self.tell_accounts(&stanza, &accounts));
@@ -64,15 +66,18 @@ impl Router {
             Err(error) => return warn!(%error, "a parcel of ours was thrown away"),
         };
         let is_stanza =
-            matches!(label.target, Target::Seats(_) | Target::Home | Target::SenderHome);
+            matches!(label.target, Target::Seats(_) | Target::Home { .. } | Target::SenderHome);
         if reason == Reason::Full && is_stanza {
             return self.overloaded(stanza);
         }
         let hops = label.hops.saturating_sub(1);
         let is_repeated = reason == Reason::InDoubt;
-        let way = Way { hops, is_repeated, ..Way::default() };
+        let way = Way { hops, is_repeated, mark: label.mark, ..Way::default() };
         match label.target {
-            Target::Home => self.again(stanza, way),
+            Target::Home { time, is_repeated: was_repeated } => {
+                let is_repeated = is_repeated || was_repeated;
+                self.again(stanza, Way { time, is_repeated, ..way });
+            }
             Target::SenderHome => self.read(stanza, |stanza| self.of_sender(stanza, way)),
             // the node and all its sessions are gone
             Target::Accounts(_) | Target::Announce | Target::Fetch(_) | Target::End(_) => {}

@@ -42,7 +42,7 @@ impl Router {
         }
         for node in now.difference(&before) {
             // its sessions may be new to ours, or were told to be gone
-            let label = Label { target: Target::Announce, hops: 1 };
+            let label = Label::new(Target::Announce, 1);
             self.rooms.cluster.deliver(*node, label.pack(&Bytes::new()));
             self.note_come(*node);
         }

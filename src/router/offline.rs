@@ -84,7 +84,7 @@ impl Router {
         if seat.owner == self.me() {
             return self.fetch_for(seat);
         }
-        let label = Label { target: Target::Fetch(seat), hops: 1 };
+        let label = Label::new(Target::Fetch(seat), 1);
         self.rooms.cluster.deliver(seat.owner, label.pack(&Bytes::new()));
     }
 
@@ -152,6 +152,9 @@ impl Router {
                 let Some(handed) = self.rooms.offline.take(&key, unwritten.clone()) else {
                     continue;
                 };
+                if !session.given().note(handed.mark()) {
+                    continue;
+                }
                 bytes += message.len();
                 let held = Some(Arc::new(Token::Stored(handed)));
                 let back = match self.rooms.sessions.write(number, message, held) {

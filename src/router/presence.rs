@@ -151,7 +151,7 @@ impl Router {
         }
         let bytes = Stanza { to: None, ..stanza.clone() }.write();
         for some in accounts.chunks(ADDRESSES_MAX) {
-            let label = Label { target: Target::Accounts(some.to_vec()), hops: 1 };
+            let label = Label::new(Target::Accounts(some.to_vec()), 1);
             self.rooms.cluster.deliver(owner, label.pack(&bytes));
         }
     }

@@ -76,7 +76,7 @@ impl Router {
                 self.show_here(account, &viewer.bare());
                 continue;
             }
-            let label = Label { target: Target::Shown(account.clone().into()), hops: 1 };
+            let label = Label::new(Target::Shown(account.clone().into()), 1);
             self.rooms.cluster.deliver(owner, label.pack(&probe));
         }
     }
@@ -104,7 +104,7 @@ impl Router {
                 continue;
             }
             for some in addresses.chunks(ADDRESSES_MAX) {
-                let label = Label { target: Target::Probed(some.to_vec()), hops: 1 };
+                let label = Label::new(Target::Probed(some.to_vec()), 1);
                 self.rooms.cluster.deliver(owner, label.pack(&probe.write()));
             }
         }

@@ -16,7 +16,8 @@ use tracing::{debug, warn};
 
 use crate::cluster::asks::Question;
 use crate::cluster::durable::{Table, key_of, owner_of};
-use crate::session_manager::offline::{Offline, REMOVED_TOGETHER_MAX};
+use crate::session_manager::given::Mark;
+use crate::session_manager::offline::{Offline, REMOVED_TOGETHER_MAX, mark_of};
 use crate::session_manager::session::Seat;
 use crate::storage::StoreError;
 use crate::xmpp::jid::BareJid;
@@ -81,6 +82,11 @@ impl Handed {
     /// It was not written: the row stays.
     pub fn keep(&self) {
         self.is_kept.store(true, Ordering::Relaxed);
+    }
+
+    /// The message's name.
+    pub fn mark(&self) -> Mark {
+        mark_of(&self.key)
     }
 
     /// Whose message it is.

@@ -7,6 +7,7 @@ pub mod conflict;
 pub mod contacts;
 pub mod delivery;
 pub mod everywhere;
+pub mod given;
 pub mod handing;
 pub mod hints;
 pub mod inactive;
