@@ -18,6 +18,8 @@ mod load;
 mod net;
 #[path = "faults/story.rs"]
 mod story;
+#[path = "faults/twins.rs"]
+mod twins;
 #[path = "faults/wire.rs"]
 mod wire;
 
@@ -26,6 +28,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use story::Story;
+use twins::{Twins, all_know, befriend};
 
 /// One story at a time: each judges times.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -43,6 +46,9 @@ const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
+/// What messages between healthy nodes may take while another is frozen.
+const FAST: Duration = Duration::from_millis(50);
+
 #[test]
 fn a_node_is_killed_and_comes_back() {
     tell(async {
@@ -50,7 +56,182 @@ fn a_node_is_killed_and_comes_back() {
         story.kill(1);
         story.talk(seconds(5)).await;
         story.restart(1);
-        story.talk(seconds(1)).await;
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_node_is_cut_off_and_returns() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        story.split(&[0, 2], &[1]);
+        story.talk(seconds(5)).await;
+        story.heal();
+        story.end().await;
+    });
+}
+
+#[test]
+fn both_sides_of_a_split_go_on_and_become_one() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        story.nodes.account(twins::TWIN, twins::TWIN);
+        story.split(&[0], &[1, 2]);
+        story.wait("both sides know it", Story::is_split).await;
+        let twins = Twins::log_in(&story, [0, 2]).await;
+        befriend(&story, 0, "u24");
+        befriend(&story, 1, "u25");
+        befriend(&story, 2, "u26");
+        story.talk(seconds(2)).await;
+        story.heal();
+        twins.one_stays(&mut story).await;
+        all_know(&mut story, &["u24", "u25", "u26"]).await;
+        story.end().await;
+    });
+}
+
+#[test]
+fn two_halves_of_four_go_on_and_become_one() {
+    tell(async {
+        let mut story = Story::begin(4).await;
+        story.nodes.account(twins::TWIN, twins::TWIN);
+        story.split(&[0, 1], &[2, 3]);
+        story.wait("both sides know it", Story::is_split).await;
+        let twins = Twins::log_in(&story, [3, 1]).await;
+        befriend(&story, 0, "u24");
+        befriend(&story, 3, "u26");
+        story.talk(seconds(2)).await;
+        story.heal();
+        twins.one_stays(&mut story).await;
+        all_know(&mut story, &["u24", "u26"]).await;
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_node_stands_still_for_a_second() {
+    tell(freeze(1));
+}
+
+#[test]
+fn a_node_stands_still_for_five_seconds() {
+    tell(freeze(5));
+}
+
+async fn freeze(time: u64) {
+    let mut story = Story::begin(3).await;
+    story.all_may_lose(1);
+    let begin = story.load.now();
+    story.signal(1, "-STOP");
+    story.talk(seconds(time)).await;
+    let end = story.load.now();
+    story.signal(1, "-CONT");
+    story.must_be_fast(&[0, 2], (begin, end), FAST);
+    story.end().await;
+}
+
+#[test]
+fn two_that_do_not_reach_each_other_go_through_a_third() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        story.cut_pair(0, 2);
+        story.talk(seconds(5)).await;
+        story.heal();
+        story.end().await;
+    });
+}
+
+#[test]
+fn one_that_does_not_hear_another_goes_through_a_third() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        story.stage.cut(0, 2);
+        story.talk(seconds(5)).await;
+        story.heal();
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_node_is_deaf() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        // nobody can tell who of the two is at fault
+        for other in [0, 2] {
+            story.stage.cut(other, 1);
+            story.may_lose([other], 1);
+            story.may_lose([1], other);
+        }
+        story.talk(seconds(5)).await;
+        story.heal();
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_third_of_all_packets_is_lost() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        for (from, to) in [(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)] {
+            story.stage.lose(from, to, 0.3);
+        }
+        story.talk(seconds(8)).await;
+        story.heal();
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_link_comes_and_goes() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        for _ in 0..4 {
+            story.cut_pair(0, 1);
+            story.talk(Duration::from_millis(700)).await;
+            story.heal();
+            story.talk(Duration::from_millis(700)).await;
+        }
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_node_comes_and_goes() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        for _ in 0..4 {
+            story.split(&[0, 2], &[1]);
+            story.talk(seconds(1)).await;
+            story.heal();
+            story.talk(seconds(1)).await;
+        }
+        story.end().await;
+    });
+}
+
+#[test]
+fn all_links_fail_for_a_moment() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        for span in [6, 50, 250] {
+            for pair in [(0, 1), (0, 2), (1, 2)] {
+                story.cut_pair(pair.0, pair.1);
+            }
+            story.talk(Duration::from_millis(span)).await;
+            story.heal();
+            story.talk(seconds(1)).await;
+        }
+        story.end().await;
+    });
+}
+
+#[test]
+fn the_power_of_all_nodes_fails() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        (0..3).for_each(|at| story.kill(at));
+        (0..3).for_each(|at| story.spawn(at));
+        story.talk(seconds(3)).await;
         story.end().await;
     });
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::history::{End, History, SessionId, Time};
+use super::history::{End, History, MessageId, SessionId, Time};
 
 /// A node that is killed takes with it what it was about to send. An answer
 /// that came just before says nothing of it: without stream management
@@ -71,9 +71,17 @@ pub fn disordered(history: &History) -> Vec<String> {
         let last = last.entry(pair).or_insert(heard.id.number);
         if heard.id.number < *last {
             let user = history.sessions[heard.session].user;
+            let sent = |number| {
+                let id = MessageId { number, ..heard.id };
+                history.message(id).map(|sent| sent.at).unwrap_or_default()
+            };
             wrong.push(format!(
-                "message {} came to u{user} after number {last} of the same sender, at {:?}",
-                heard.id, heard.at
+                "message {} of {:?} came to u{user} at {:?}, after number {last} of {:?}; stored: {}",
+                heard.id,
+                sent(heard.id.number),
+                heard.at,
+                sent(*last),
+                heard.was_stored,
             ));
         }
         *last = heard.id.number;

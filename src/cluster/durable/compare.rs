@@ -276,7 +276,7 @@ impl Core {
             out.push(Output::Say(Say::Fetched { from, rows: compare.fetched }));
         }
         if !compare.buckets.is_empty() {
-            self.ask(Ask::Notice, from, topic::COMPARE, Bytes::new(), ANSWER_TIME_MAX, out);
+            self.ask(Ask::Notice(from), from, topic::COMPARE, Bytes::new(), ANSWER_TIME_MAX, out);
         }
         let life = self.settings.tombstones_kept;
         let before = self.marks.standing(&self.name, at.wall, life);

@@ -57,6 +57,9 @@ pub struct Core {
     pub(super) jobs: BTreeMap<u64, Job>,
     pub(super) tells: BTreeMap<u64, Tell>,
     pub(super) lost: BTreeSet<Vec<u8>>,
+    /// Nodes that may have missed what we told them, and when they are asked
+    /// to compare with us, by the steady clock.
+    pub(super) behind: BTreeMap<NodeId, u64>,
     pub(super) late: BTreeMap<NodeId, u64>,
     pub(super) noted: Option<u64>,
     pub(super) expired: Option<u64>,
@@ -85,6 +88,7 @@ impl Core {
             jobs: BTreeMap::new(),
             tells: BTreeMap::new(),
             lost: BTreeSet::new(),
+            behind: BTreeMap::new(),
             late: BTreeMap::new(),
             noted: None,
             expired: None,
@@ -111,6 +115,7 @@ impl Core {
                 self.clock.keep(|node| members.contains(node));
                 self.members = members;
                 self.compares.members(&self.members, at);
+                self.behind.retain(|node, _| self.members.contains(*node));
                 self.compare_next(at, out);
             }
             Input::Change { number, by, changes } => {
@@ -138,7 +143,8 @@ impl Core {
                     let take = self.take(at, rows);
                     self.write(Job::Mend { key }, Intent::Take(take), out);
                 }
-                Some(Ask::Ahead | Ask::Notice) | None => {}
+                Some(Ask::Notice(node)) => self.noticed(node, answer.is_ok()),
+                Some(Ask::Ahead) | None => {}
             },
             Input::Written(results) => self.written(at, results, out),
             Input::Lost { key } => self.look_for(key, out),
