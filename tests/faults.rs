@@ -75,7 +75,6 @@ fn a_node_is_cut_off_and_returns() {
 fn both_sides_of_a_split_go_on_and_become_one() {
     tell(async {
         let mut story = Story::begin(3).await;
-        story.nodes.account(twins::TWIN, twins::TWIN);
         story.split(&[0], &[1, 2]);
         story.wait("both sides know it", Story::is_split).await;
         let twins = Twins::log_in(&story, [0, 2]).await;
@@ -94,7 +93,6 @@ fn both_sides_of_a_split_go_on_and_become_one() {
 fn two_halves_of_four_go_on_and_become_one() {
     tell(async {
         let mut story = Story::begin(4).await;
-        story.nodes.account(twins::TWIN, twins::TWIN);
         story.split(&[0, 1], &[2, 3]);
         story.wait("both sides know it", Story::is_split).await;
         let twins = Twins::log_in(&story, [3, 1]).await;
@@ -157,6 +155,7 @@ fn a_node_is_deaf() {
     tell(async {
         let mut story = Story::begin(3).await;
         // nobody can tell who of the two is at fault
+        story.is_divided = true;
         for other in [0, 2] {
             story.stage.cut(other, 1);
             story.may_lose([other], 1);

@@ -18,6 +18,25 @@ use crate::xmpp::stanza::Stanza;
 /// once more to where the session, or the home, is now.
 pub(super) const HOPS_MAX: u8 = 2;
 
+/// What did not take a stanza.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Failed {
+    /// This seat was empty.
+    Seat(Seat),
+    /// All seats of this node: it did not take what was sent to it. It may be
+    /// seen again by now, and so may its seats.
+    Node(NodeId),
+}
+
+impl Failed {
+    fn is(self, seat: Seat) -> bool {
+        match self {
+            Self::Seat(failed) => seat == failed,
+            Self::Node(failed) => seat.owner == failed,
+        }
+    }
+}
+
 /// What a stanza has behind it.
 #[derive(Debug, Clone, Default)]
 pub struct Way {
@@ -80,7 +99,7 @@ impl Router {
             }
             match self.rooms.sessions.write(seat.number, bytes.clone(), way.held.clone()) {
                 Ok(()) => {}
-                Err(Unwritten::Gone(item)) => self.missed(Some(*seat), seats, item, way),
+                Err(Unwritten::Gone(item)) => self.missed(Failed::Seat(*seat), seats, item, way),
                 Err(Unwritten::Overflow(items)) => {
                     debug!(session = seat.number, "a client does not read: its session is closed");
                     self.unwritten(items);
@@ -117,12 +136,11 @@ impl Router {
         }
     }
 
-    /// A seat was empty: `failed`, or all of a node that has gone. Whichever
-    /// of a stanza's seats fails last plans it again: so it is neither lost
-    /// nor planned twice.
-    pub(super) fn missed(&self, failed: Option<Seat>, seats: &Seats, item: Item<Held>, way: &Way) {
-        let is_other = |other: &&Seat| Some(**other) != failed;
-        if seats.iter().filter(is_other).any(|other| self.sits(*other, &item.bytes)) {
+    /// Seats have failed. Whichever of a stanza's seats fails last plans it
+    /// again: so it is neither lost nor planned twice.
+    pub(super) fn missed(&self, failed: Failed, seats: &Seats, item: Item<Held>, way: &Way) {
+        let mut others = seats.iter().filter(|seat| !failed.is(**seat));
+        if others.any(|other| self.sits(*other, &item.bytes)) {
             return;
         }
         let mut tried = way.tried.clone();
@@ -171,4 +189,18 @@ fn owners(seats: &Seats) -> Vec<NodeId> {
     owners.sort_unstable();
     owners.dedup();
     owners
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_fails_with_all_its_seats_and_no_other() {
+        let seat = |node, number| Seat { owner: NodeId::new(node, 0), number };
+        let failed = Failed::Node(NodeId::new(1, 0));
+        assert!(failed.is(seat(1, 7)) && failed.is(seat(1, 8)) && !failed.is(seat(2, 7)));
+        let failed = Failed::Seat(seat(1, 7));
+        assert!(failed.is(seat(1, 7)) && !failed.is(seat(1, 8)) && !failed.is(seat(2, 7)));
+    }
 }

@@ -11,7 +11,7 @@ use crate::cluster::node::NodeId;
 use crate::cluster::receipt::Receipt;
 use crate::net::outbox::Item;
 use crate::router::Router;
-use crate::router::act::Way;
+use crate::router::act::{Failed, Way};
 use crate::router::parcel::{Label, Target};
 use crate::session_manager::session::Token;
 use crate::xmpp::stanza::Stanza;
@@ -45,8 +45,8 @@ impl Router {
                     self.show_here(&account.bare(), &viewer.bare());
                 }
             }),
-            Target::Announce => self.announce(from),
-            Target::Fetch(seat) => self.fetch_for(seat),
+            Target::Announce => self.announce_when_seen(from),
+            Target::Fetch(seat) => self.fetch_for(seat, from),
             Target::End(account) => self.end_here(&account.bare()),
         }
     }
@@ -60,7 +60,7 @@ impl Router {
 
     /// A parcel of ours that its node did not take before it went, or that
     /// it has no room for.
-    pub fn returned(&self, parcel: Bytes, reason: Reason) {
+    pub fn returned(&self, by: NodeId, parcel: Bytes, reason: Reason) {
         let (label, stanza) = match Label::unpack(&parcel) {
             Ok(opened) => opened,
             Err(error) => return warn!(%error, "a parcel of ours was thrown away"),
@@ -84,7 +84,7 @@ impl Router {
             // whoever asked hears that they are unavailable
             Target::Probed(_) | Target::Shown(_) => {}
             Target::Seats(seats) => {
-                self.missed(None, &seats, Item { bytes: stanza, token: None }, &way);
+                self.missed(Failed::Node(by), &seats, Item { bytes: stanza, token: None }, &way);
             }
         }
     }

@@ -57,6 +57,8 @@ pub struct Router {
     turns: Arc<Turns>,
     /// The nodes whose sessions ours have heard of.
     known: Mutex<BTreeSet<NodeId>>,
+    /// Nodes that want to hear of our sessions, and that we do not see yet.
+    unannounced: Mutex<BTreeSet<NodeId>>,
     /// When a node was last lost.
     lost: Mutex<Option<Instant>>,
     /// Messages that wait to be stored, by account.
@@ -75,6 +77,7 @@ impl Router {
             config,
             turns: Arc::default(),
             known: Mutex::default(),
+            unannounced: Mutex::default(),
             lost: Mutex::default(),
             mail: DashMap::new(),
             fresh: DashMap::new(),

@@ -54,7 +54,7 @@ impl Router {
             self.introduce(session, &account, &contacts);
         }
         if comes {
-            self.fetch(session);
+            self.fetch(session, None);
         }
         drop(holding);
     }
@@ -170,9 +170,17 @@ impl Router {
                 }
                 let mut heard = session.heard();
                 if let Some(from) = stanza.from.as_ref().and_then(Jid::to_full) {
-                    match stanza.kind {
-                        Kind::Presence(PresenceType::Unavailable) => drop(heard.remove(&from)),
-                        _ => self.note_told(session.number, &from),
+                    let is_end = stanza.kind == Kind::Presence(PresenceType::Unavailable);
+                    let was_missing = match is_end {
+                        true => session.missing().contains(&from),
+                        false => session.missing().remove(&from),
+                    };
+                    if is_end && was_missing {
+                        continue;
+                    }
+                    match is_end {
+                        true => drop(heard.remove(&from)),
+                        false => self.note_told(session.number, &from),
                     }
                 }
                 self.write_presence(&session, bytes.clone());

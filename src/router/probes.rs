@@ -164,6 +164,7 @@ impl Router {
                 session.heard().remove(&from);
             }
             Kind::Presence(PresenceType::Available) if self.rooms.serves(from.domain()) => {
+                session.missing().remove(&from);
                 self.note_told(seat.number, &from);
                 let (account, sender) = (session.jid.bare(), from.bare());
                 let contact = self.rooms.contacts.one(&account, &sender);

@@ -147,7 +147,10 @@ impl Offline {
             }
             bytes += size;
             count += 1;
-            let time = time_for(letter.time, now(), shelf.latest);
+            let time = time_for(letter.time, now(), &shelf);
+            if time != letter.time {
+                shelf.floor = time;
+            }
             shelf.put(size, time);
             let mark = if letter.mark == 0 { rand::random() } else { letter.mark };
             let key = stored_key(account, time, mark);
@@ -176,6 +179,8 @@ impl Offline {
         for (rest, message) in self.all(account)? {
             shelf.put(message.len(), time_of(&rest).unwrap_or(0));
         }
+        // nobody knows which of these times were given
+        shelf.floor = shelf.latest;
         Ok(shelf)
     }
 
@@ -244,11 +249,11 @@ fn now() -> u64 {
 /// The time in a message's key: that of who sent it home, so that it is the
 /// same at whichever home it is stored; but not before what is there already,
 /// or after now, by more than clocks may differ.
-fn time_for(sent: u64, now: u64, latest: u64) -> u64 {
+fn time_for(sent: u64, now: u64, shelf: &Shelf) -> u64 {
     let is_sound = sent != 0 && sent <= now.saturating_add(CLOCKS_DIFFER);
-    match is_sound && sent.saturating_add(CLOCKS_DIFFER) > latest {
+    match is_sound && sent > shelf.floor && sent.saturating_add(CLOCKS_DIFFER) > shelf.latest {
         true => sent,
-        false => now.max(latest.saturating_add(1)),
+        false => now.max(shelf.latest.saturating_add(1)),
     }
 }
 
@@ -272,13 +277,20 @@ mod tests {
     #[test]
     fn a_message_keeps_its_time_at_whichever_home_it_is_stored() {
         let (now, soon) = (10_000_000, CLOCKS_DIFFER / 2);
-        assert_eq!(time_for(now - 5, now, 0), now - 5);
-        assert_eq!(time_for(now - soon, now, now), now - soon, "others came before");
-        assert_eq!(time_for(now + soon, now, now), now + soon);
+        let shelf = |latest, floor| {
+            let mut shelf = Shelf::default();
+            (shelf.latest, shelf.floor) = (latest, floor);
+            shelf
+        };
+        assert_eq!(time_for(now - 5, now, &shelf(0, 0)), now - 5);
+        assert_eq!(time_for(now - soon, now, &shelf(now, 0)), now - soon, "others came before");
+        assert_eq!(time_for(now + soon, now, &shelf(now, 0)), now + soon);
         // a clock that is wrong does not put it out of order
-        assert_eq!(time_for(now - 2 * CLOCKS_DIFFER, now, now), now + 1);
-        assert_eq!(time_for(now + 2 * CLOCKS_DIFFER, now, now + 7), now + 8);
-        assert_eq!(time_for(0, now, 7), now);
+        assert_eq!(time_for(now - 2 * CLOCKS_DIFFER, now, &shelf(now, 0)), now + 1);
+        assert_eq!(time_for(now + 2 * CLOCKS_DIFFER, now, &shelf(now + 7, 0)), now + 8);
+        assert_eq!(time_for(0, now, &shelf(7, 0)), now);
+        // the one before it came late and got another time
+        assert_eq!(time_for(now - soon, now, &shelf(now - 1, now - 1)), now);
     }
 
     #[test]

@@ -96,6 +96,9 @@ pub struct Session {
     /// Who of our own domains told it of themselves beyond the roster. A
     /// leaf: nothing is locked inside.
     heard: Mutex<BTreeSet<FullJid>>,
+    /// Who went with a lost node, as it was told, and was not seen again. A
+    /// leaf.
+    missing: Mutex<BTreeSet<FullJid>>,
     /// Which messages it was given. A leaf.
     given: Mutex<Given>,
     inactive: Mutex<Inactive>,
@@ -148,6 +151,7 @@ impl Session {
             row: Mutex::new(row),
             said: Mutex::default(),
             heard: Mutex::default(),
+            missing: Mutex::default(),
             given: Mutex::default(),
             inactive: Mutex::default(),
             bound: Instant::now(),
@@ -178,6 +182,12 @@ impl Session {
     /// agree.
     pub fn heard(&self) -> MutexGuard<'_, BTreeSet<FullJid>> {
         lock(&self.heard)
+    }
+
+    /// Who went with a lost node, as it was told: it need not hear it again
+    /// before it has seen them.
+    pub fn missing(&self) -> MutexGuard<'_, BTreeSet<FullJid>> {
+        lock(&self.missing)
     }
 
     /// Which messages it was given.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::history::{End, History, MessageId, SessionId, Time};
+use super::history::{End, Heard, History, MessageId, SessionId, Time};
 
 /// A node that is killed takes with it what it was about to send. An answer
 /// that came just before says nothing of it: without stream management
@@ -61,12 +61,17 @@ pub fn repeated(history: &History) -> Vec<String> {
 }
 
 /// What one session said, another hears in that order. What was stored in
-/// between says so itself, and is in order with its like: the sides of a split
-/// meet after they have spoken.
-pub fn disordered(history: &History) -> Vec<String> {
+/// between says so itself, and is in order with its like. `is_judged` says
+/// whether it can be so: of which two nodes, and whether of what was stored;
+/// two nodes that did not see each other for a while speak by other ways, and
+/// the sides of a split meet after they have stored.
+pub fn disordered(history: &History, is_judged: impl Fn([usize; 2], bool) -> bool) -> Vec<String> {
     let mut last: HashMap<(SessionId, SessionId, bool), u32> = HashMap::new();
     let mut wrong = Vec::new();
-    for heard in &history.heard {
+    let nodes = |heard: &Heard| {
+        [heard.id.session, heard.session].map(|session| history.sessions[session].node)
+    };
+    for heard in history.heard.iter().filter(|heard| is_judged(nodes(heard), heard.was_stored)) {
         let pair = (heard.session, heard.id.session, heard.was_stored);
         let last = last.entry(pair).or_insert(heard.id.number);
         if heard.id.number < *last {

@@ -72,7 +72,7 @@ impl Load {
             begin: Instant::now(),
             users,
             doors: watch::Sender::new(doors),
-            phase: watch::Sender::new(Phase::Talking),
+            phase: watch::Sender::new(Phase::Listening),
             trust: trust(),
             clients: JoinSet::new(),
         }

@@ -9,6 +9,7 @@ use super::invariants;
 use super::load::{Door, Load, Phase};
 use super::net::{Stage, run};
 use super::support::{DOMAIN, Nodes, SOON, succeed};
+use super::twins::TWIN;
 
 /// Users that come at the beginning; each is a contact of one neighbour.
 const USERS: usize = 24;
@@ -29,6 +30,8 @@ pub struct Story {
     struck: Vec<bool>,
     /// Who may lose sight of whom: observer, lost.
     may_lose: Vec<(usize, usize)>,
+    /// Nodes that both store did not see each other for a while.
+    pub is_divided: bool,
     /// What was found wrong so far.
     pub wrong: Vec<String>,
 }
@@ -51,6 +54,7 @@ impl Story {
             let name = format!("u{user}");
             nodes.account(&name, &name);
         }
+        nodes.account(TWIN, TWIN);
         for pair in (0..USERS).step_by(2) {
             let [one, other] = [pair, pair + 1].map(|user| format!("u{user}@{DOMAIN}"));
             nodes.list[0].jabiru(&["roster", &one, "add", &other, "--subscription", "both"], "");
@@ -63,9 +67,17 @@ impl Story {
         let mut load = Load::new(USERS + SLEEPERS, doors);
         (0..USERS).for_each(|user| load.enter(user));
         let struck = vec![false; count];
-        let mut story =
-            Story { nodes, stage, load, struck, may_lose: Vec::new(), wrong: Vec::new() };
+        let mut story = Story {
+            nodes,
+            stage,
+            load,
+            struck,
+            may_lose: Vec::new(),
+            is_divided: false,
+            wrong: Vec::new(),
+        };
         story.wait("all users are there", |story| story.load.present() == USERS).await;
+        story.load.set_phase(Phase::Talking);
         story.talk(Duration::from_secs(1)).await;
         story
     }
@@ -127,6 +139,7 @@ impl Story {
 
     /// Nothing passes between the sides; all may lose sight of the other one.
     pub fn split(&mut self, side: &[usize], other: &[usize]) {
+        self.is_divided = true;
         for one in side {
             for two in other {
                 self.cut_pair(*one, *two);
@@ -161,11 +174,13 @@ impl Story {
     /// No node sees all others.
     pub fn is_split(&self) -> bool {
         let count = self.nodes.list.len();
-        let seen = |node: &super::support::Node| {
-            let status = node.status();
-            status.and_then(|status| status["nodes"].as_array().map(Vec::len))
-        };
         self.nodes.list.iter().all(|node| seen(node).is_some_and(|seen| seen < count))
+    }
+
+    /// All nodes see all others.
+    pub fn is_whole(&self) -> bool {
+        let count = self.nodes.list.len();
+        self.nodes.list.iter().all(|node| seen(node) == Some(count))
     }
 
     fn is_agreed(&self) -> bool {
@@ -239,7 +254,14 @@ impl Story {
             [
                 invariants::vanished(&history),
                 invariants::repeated(&history),
-                invariants::disordered(&history),
+                invariants::disordered(&history, |nodes, was_stored| {
+                    let [one, other] = nodes;
+                    let may_lose = |pair| self.may_lose.contains(&pair);
+                    match was_stored {
+                        true => !self.is_divided,
+                        false => !may_lose((one, other)) && !may_lose((other, one)),
+                    }
+                }),
                 invariants::gone_twice(&history),
                 invariants::unseen_losses(&history, &contacts, end),
                 invariants::wrongly_seen(&history, &contacts),
@@ -280,6 +302,13 @@ impl Story {
             self.wrong.push(format!("messages among {among:?} took {p99:?} (p99)"));
         }
     }
+}
+
+/// How many nodes this one gets an answer from, itself included.
+fn seen(node: &super::support::Node) -> Option<usize> {
+    let status = node.status()?;
+    let nodes = status["nodes"].as_array()?;
+    Some(nodes.iter().filter(|node| node["state"] == "serving").count())
 }
 
 /// Each pair, both ways.

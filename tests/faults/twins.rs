@@ -40,7 +40,7 @@ impl Twins {
                 let count = |node: &super::support::Node| {
                     node.sessions().iter().filter(|jid| **jid == address).count()
                 };
-                story.nodes.list.iter().all(|node| count(node) == 1)
+                story.is_whole() && story.nodes.list.iter().all(|node| count(node) == 1)
             })
             .await;
         let mut told = 0;

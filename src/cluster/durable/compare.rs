@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::cluster::durable::clock::At;
-use crate::cluster::durable::core::{ANSWER_TIME_MAX, Core};
+use crate::cluster::durable::core::{ANSWER_TIME_MAX, Core, QUICK_ANSWER_TIME_MAX};
 use crate::cluster::durable::intent::{Cursor, GiveUp, Intent, Outcome, Take};
 use crate::cluster::durable::marks::{Rank, Relation, Standing};
 use crate::cluster::durable::news::{Output, Say};
@@ -52,6 +52,8 @@ struct Compare {
     /// How many of them are done.
     asked: usize,
     fetched: usize,
+    /// Those that have a value, by their keys.
+    kept: Vec<Vec<u8>>,
     given_up: usize,
 }
 
@@ -63,6 +65,13 @@ enum Step {
     Taking(Option<Cursor>),
 }
 
+fn tell_kept(compare: &mut Compare, out: &mut Vec<Output>) {
+    let kept = std::mem::take(&mut compare.kept);
+    if !kept.is_empty() {
+        out.push(Output::Kept(kept));
+    }
+}
+
 impl Compares {
     /// Something was missed.
     pub(super) fn soon(&mut self, at: At) {
@@ -70,14 +79,15 @@ impl Compares {
     }
 
     /// Other nodes are visible now.
-    pub(super) fn members(&mut self, members: &Members, at: At) {
+    pub(super) fn members(&mut self, members: &Members, at: At, out: &mut Vec<Output>) {
         self.due.retain(|node, _| members.contains(*node));
         self.met.retain(|node| members.contains(*node));
         for member in members.others() {
             self.due.entry(member.node.id).or_insert(at.steady);
         }
-        if self.running.as_ref().is_some_and(|compare| !members.contains(compare.node)) {
-            self.running = None;
+        let gone = self.running.take_if(|compare| !members.contains(compare.node));
+        if let Some(mut gone) = gone {
+            tell_kept(&mut gone, out);
         }
     }
 }
@@ -104,10 +114,11 @@ impl Core {
             buckets: Vec::new(),
             asked: 0,
             fetched: 0,
+            kept: Vec::new(),
             given_up: 0,
         });
         let body = written(&SumsAsk { wall: at.wall });
-        self.ask(Ask::Compare(serial), node, topic::SUMS, body, ANSWER_TIME_MAX, out);
+        self.ask(Ask::Compare(serial), node, topic::SUMS, body, QUICK_ANSWER_TIME_MAX, out);
     }
 
     /// Another node compares.
@@ -179,6 +190,7 @@ impl Core {
         let next = match result {
             Ok(Outcome::Taken(taken)) => {
                 compare.fetched += taken.count;
+                compare.kept.extend(taken.kept);
                 compare.given_up += taken.given_up;
                 self.report(at, compare.node, taken.ahead, out);
                 compare.goes_on()
@@ -244,7 +256,9 @@ impl Core {
             Some(Next::Ask(topic, body)) => {
                 let node = compare.node;
                 self.compares.running = Some(compare);
-                self.ask(Ask::Compare(serial), node, topic, body, ANSWER_TIME_MAX, out);
+                let is_read = topic == topic::ROWS;
+                let patience = if is_read { ANSWER_TIME_MAX } else { QUICK_ANSWER_TIME_MAX };
+                self.ask(Ask::Compare(serial), node, topic, body, patience, out);
             }
             Some(Next::Rows(from)) => {
                 let buckets = compare.chunk().to_vec();
@@ -256,8 +270,13 @@ impl Core {
                 self.compares.running = Some(compare);
                 self.write(Job::Compare(serial), Intent::Take(take), out);
             }
-            Some(Next::Done) => self.compared(at, &compare, out),
+            Some(Next::Done) => {
+                // not before: half of them would be read out of their order
+                tell_kept(&mut compare, out);
+                self.compared(at, &compare, out);
+            }
             None => {
+                tell_kept(&mut compare, out);
                 self.compares.due.insert(compare.node, at.steady + PAUSE);
                 self.compare_next(at, out);
             }
@@ -276,7 +295,9 @@ impl Core {
             out.push(Output::Say(Say::Fetched { from, rows: compare.fetched }));
         }
         if !compare.buckets.is_empty() {
-            self.ask(Ask::Notice(from), from, topic::COMPARE, Bytes::new(), ANSWER_TIME_MAX, out);
+            // it has less than we have now, until it has heard this
+            self.behind.insert(from, at.steady);
+            self.wake_those_behind(at, out);
         }
         let life = self.settings.tombstones_kept;
         let before = self.marks.standing(&self.name, at.wall, life);

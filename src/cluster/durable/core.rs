@@ -35,6 +35,11 @@ pub const ACKNOWLEDGE_TIME_MAX: Duration = Duration::from_secs(1);
 /// for: more than the home itself may wait.
 const HOME_TIME_MAX: Duration = Duration::from_secs(3);
 
+/// How long another node may take for an answer that it has in its memory.
+/// One comparison runs at a time, and its question is lost with the path that
+/// it took. A guess: many round trips, and a stall.
+pub(super) const QUICK_ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// How long another node may take for any other answer.
 pub(super) const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -114,7 +119,7 @@ impl Core {
             Input::Members(members) => {
                 self.clock.keep(|node| members.contains(node));
                 self.members = members;
-                self.compares.members(&self.members, at);
+                self.compares.members(&self.members, at, out);
                 self.behind.retain(|node, _| self.members.contains(*node));
                 self.compare_next(at, out);
             }

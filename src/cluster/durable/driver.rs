@@ -15,10 +15,8 @@ use crate::cluster::asks::Question;
 use crate::cluster::durable::answers;
 use crate::cluster::durable::change::{ChangeError, Made};
 use crate::cluster::durable::clock::At;
-use crate::cluster::durable::intent::Outcome;
 use crate::cluster::durable::news::{Input, Output, Say};
 use crate::cluster::durable::words::topic;
-use crate::cluster::durable::writer::Results;
 use crate::cluster::durable::{Durable, Table, owner_of};
 use crate::cluster::events::Event;
 use crate::cluster::node::NodeId;
@@ -132,6 +130,7 @@ impl Durable {
                     let _ = waiting.send(answer);
                 }
             }
+            Output::Kept(keys) => self.tell_kept(&keys),
             Output::Say(say) => self.say(say),
         }
     }
@@ -141,14 +140,10 @@ impl Durable {
         self.input(Input::Answer { ask, answer });
     }
 
-    /// Tells the rooms above whose rows of the offline store have come from
-    /// other nodes.
-    pub(super) fn tell_kept(&self, results: &Results) {
-        let taken = results.iter().filter_map(|(_, result)| match result {
-            Ok(Outcome::Taken(taken)) => Some(&taken.kept),
-            _ => None,
-        });
-        let keys = taken.flatten().filter_map(|key| key.split_first());
+    /// Tells the rooms above for whom messages are stored that other nodes had
+    /// stored.
+    fn tell_kept(&self, keys: &[Vec<u8>]) {
+        let keys = keys.iter().filter_map(|key| key.split_first());
         let stored = keys.filter(|(prefix, _)| **prefix == Table::Offline.prefix());
         let owner = |(_, key)| String::from_utf8_lossy(owner_of(key)).into();
         let owners: BTreeSet<Box<str>> = stored.map(owner).collect();

@@ -199,8 +199,7 @@ impl Durable {
         });
         let told = Arc::downgrade(&durable);
         desk.start(move |results| {
-            let durable = told.upgrade().inspect(|durable| durable.tell_kept(&results));
-            durable.inspect(|durable| durable.input(Input::Written(results))).is_some()
+            told.upgrade().inspect(|durable| durable.input(Input::Written(results))).is_some()
         })?;
         Ok(durable)
     }

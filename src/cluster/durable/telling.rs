@@ -187,7 +187,10 @@ impl Core {
         taken: Taken,
         out: &mut Vec<Output>,
     ) {
-        let Taken { ahead, later, .. } = taken;
+        let Taken { ahead, later, kept, .. } = taken;
+        if !kept.is_empty() {
+            out.push(Output::Kept(kept));
+        }
         if !ahead.is_empty() {
             out.push(Output::Say(Say::Ahead { from, rows: ahead.len() }));
         }
