@@ -8,6 +8,8 @@
 
 mod support;
 
+#[path = "faults/delay.rs"]
+mod delay;
 #[path = "faults/history.rs"]
 mod history;
 #[path = "faults/invariants.rs"]
@@ -16,6 +18,8 @@ mod invariants;
 mod load;
 #[path = "faults/net.rs"]
 mod net;
+#[path = "faults/odd.rs"]
+mod odd;
 #[path = "faults/story.rs"]
 mod story;
 #[path = "faults/twins.rs"]
@@ -27,6 +31,7 @@ use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use delay::Delay;
 use story::Story;
 use twins::{Twins, all_know, befriend};
 
@@ -231,6 +236,67 @@ fn the_power_of_all_nodes_fails() {
         (0..3).for_each(|at| story.kill(at));
         (0..3).for_each(|at| story.spawn(at));
         story.talk(seconds(3)).await;
+        story.end().await;
+    });
+}
+
+#[test]
+fn all_packets_come_late() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        let (delay, jitter) = (Duration::from_millis(300), Duration::from_millis(60));
+        let delay = Delay::begin(&story.stage, 3, delay, jitter);
+        story.talk(seconds(10)).await;
+        story.heal();
+        delay.end();
+        story.end().await;
+    });
+}
+
+#[test]
+fn the_clocks_of_two_nodes_are_ten_minutes_off() {
+    tell(async {
+        let mut story = Story::begin_with(3, |nodes| {
+            nodes.list[0].place.shift_clock("+10m");
+            nodes.list[2].place.shift_clock("-10m");
+        })
+        .await;
+        story.kill(0);
+        story.talk(seconds(3)).await;
+        story.restart(0);
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_node_has_no_file_descriptors_left() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        let before = story.files(1);
+        story.limit_files(1, before);
+        // its links are lost as well, and cannot be made again while it lasts
+        story.cut_pair(0, 1);
+        story.talk(seconds(2)).await;
+        story.heal();
+        story.talk(seconds(2)).await;
+        story.limit_files(1, 20_000);
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_disk_is_slow() {
+    tell(async {
+        let mut story = Story::begin_with(3, |nodes| {
+            let folder = nodes.folder.path().to_owned();
+            nodes.list[1].place.slow_disk(&folder);
+        })
+        .await;
+        let begin = story.load.now();
+        story.talk(seconds(4)).await;
+        let end = story.load.now();
+        // what needs no disk does not wait for it
+        story.must_be_fast(&[0, 2], (begin, end), FAST);
         story.end().await;
     });
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::cluster::durable::clock::At;
-use crate::cluster::durable::core::{ANSWER_TIME_MAX, Core, QUICK_ANSWER_TIME_MAX};
+use crate::cluster::durable::core::{Core, PAGE_TIME_MAX, QUICK_ANSWER_TIME_MAX};
 use crate::cluster::durable::intent::{Cursor, GiveUp, Intent, Outcome, Take};
 use crate::cluster::durable::marks::{Rank, Relation, Standing};
 use crate::cluster::durable::news::{Output, Say};
@@ -257,7 +257,7 @@ impl Core {
                 let node = compare.node;
                 self.compares.running = Some(compare);
                 let is_read = topic == topic::ROWS;
-                let patience = if is_read { ANSWER_TIME_MAX } else { QUICK_ANSWER_TIME_MAX };
+                let patience = if is_read { PAGE_TIME_MAX } else { QUICK_ANSWER_TIME_MAX };
                 self.ask(Ask::Compare(serial), node, topic, body, patience, out);
             }
             Some(Next::Rows(from)) => {

@@ -40,6 +40,10 @@ const HOME_TIME_MAX: Duration = Duration::from_secs(3);
 /// it took. A guess: many round trips, and a stall.
 pub(super) const QUICK_ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// How long it may take for a page of rows that it reads from its disk, for a
+/// comparison: as above.
+pub(super) const PAGE_TIME_MAX: Duration = Duration::from_secs(3);
+
 /// How long another node may take for any other answer.
 pub(super) const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
