@@ -246,7 +246,12 @@ fn all_packets_come_late() {
         let mut story = Story::begin(3).await;
         let (delay, jitter) = (Duration::from_millis(300), Duration::from_millis(60));
         let delay = Delay::begin(&story.stage, 3, delay, jitter);
-        story.talk(seconds(10)).await;
+        story.talk(seconds(5)).await;
+        let begin = story.load.now();
+        story.talk(seconds(7)).await;
+        let end = story.load.now();
+        // there and back, and as much again
+        story.must_be_fast(&[0, 1, 2], (begin, end), Duration::from_millis(1_200));
         story.heal();
         delay.end();
         story.end().await;

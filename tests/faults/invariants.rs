@@ -173,22 +173,25 @@ pub fn disturbed(history: &History, is_healthy: impl Fn(usize) -> bool) -> Vec<S
 }
 
 /// How long messages took between sessions of these nodes that were said
-/// within `from..to`; shortest first.
+/// within `from..to`; shortest first. One that was not heard yet takes for
+/// ever.
 pub fn latencies(
     history: &History,
     is_among: impl Fn(usize) -> bool,
     (from, to): (Time, Time),
 ) -> Vec<Duration> {
-    let mut took: Vec<Duration> = history
-        .heard
-        .iter()
-        .filter_map(|heard| {
-            let sent = history.message(heard.id)?;
-            let nodes = [heard.session, heard.id.session].map(|one| history.sessions[one].node);
-            let fits = nodes.into_iter().all(&is_among) && sent.at >= from && sent.at < to;
-            fits.then(|| heard.at.saturating_sub(sent.at))
-        })
-        .collect();
+    let heard: HashMap<_, _> = history.heard.iter().map(|heard| (heard.id, heard)).collect();
+    let took = history.sent.iter().filter_map(|sent| {
+        let heard = heard.get(&sent.id);
+        let node = match heard {
+            Some(heard) => history.sessions[heard.session].node,
+            None => history.sessions_of(sent.to).last()?.node,
+        };
+        let nodes = [history.sessions[sent.id.session].node, node];
+        let fits = nodes.into_iter().all(&is_among) && sent.at >= from && sent.at < to;
+        fits.then(|| heard.map_or(Duration::MAX, |heard| heard.at.saturating_sub(sent.at)))
+    });
+    let mut took: Vec<Duration> = took.collect();
     took.sort_unstable();
     took
 }

@@ -23,6 +23,10 @@ use crate::storage::StoreError;
 /// After a comparison that was broken off, in milliseconds. A guess.
 const PAUSE: u64 = 1_000;
 
+/// After a comparison in which rows from the future were refused, in
+/// milliseconds. A guess.
+const REFUSED_PAUSE: u64 = 10_000;
+
 /// Buckets asked for in one question: some kilobytes.
 const ASKED_BUCKETS: usize = 1_024;
 
@@ -35,6 +39,8 @@ pub(super) struct Compares {
     serial: u64,
     /// Nodes that we had the same as, since we were alone.
     pub(super) met: BTreeSet<NodeId>,
+    /// Rows from the future were refused: what the future is may change.
+    pub(super) has_refused: bool,
     /// Whether we ever had the same as the others, in this life.
     has_agreed: bool,
 }
@@ -84,6 +90,10 @@ impl Compares {
         self.met.retain(|node| members.contains(*node));
         for member in members.others() {
             self.due.entry(member.node.id).or_insert(at.steady);
+        }
+        if std::mem::take(&mut self.has_refused) {
+            // the clocks of others say another time now
+            self.due.values_mut().for_each(|due| *due = at.steady);
         }
         let gone = self.running.take_if(|compare| !members.contains(compare.node));
         if let Some(mut gone) = gone {
@@ -286,7 +296,8 @@ impl Core {
     /// We have all that the other node has.
     fn compared(&mut self, at: At, compare: &Compare, out: &mut Vec<Output>) {
         let interval = u64::try_from(self.settings.interval.as_millis()).unwrap_or(u64::MAX);
-        self.compares.due.insert(compare.node, at.steady.saturating_add(interval));
+        let pause = if self.compares.has_refused { interval.min(REFUSED_PAUSE) } else { interval };
+        self.compares.due.insert(compare.node, at.steady.saturating_add(pause));
         let from = compare.node;
         if compare.relation == Relation::WeWereAway {
             out.push(Output::Say(Say::GaveUp { from, rows: compare.given_up }));
