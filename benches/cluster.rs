@@ -17,6 +17,7 @@ use jabiru::cluster::cookie::Cookie;
 use jabiru::cluster::driver::{self, Running};
 use jabiru::cluster::events::Events;
 use jabiru::cluster::handle::Cluster;
+use jabiru::cluster::keyring::Keyring;
 use jabiru::cluster::node::{Node, NodeId};
 use jabiru::cluster::rows::{SessionRow, SoftRow};
 use jabiru::cluster::view::{PeerView, Way};
@@ -65,7 +66,7 @@ struct Member {
 }
 
 /// A node of the cluster in this process.
-fn member(name: &str, seeds: Vec<String>, cookie: &Arc<Cookie>) -> Member {
+fn member(name: &str, seeds: Vec<String>, cookie: &Arc<Keyring>) -> Member {
     let config =
         Config { listen: "127.0.0.1:0".parse().expect("an address"), seeds, ..Config::default() };
     let generation =
@@ -88,7 +89,7 @@ fn wait_for_count(cluster: &Cluster, count: usize) {
 
 /// From the bind on one node until another finds the row.
 fn routable() {
-    let cookie = Arc::new(Cookie::generate().expect("random bytes"));
+    let cookie = Keyring::of(&Cookie::generate().expect("random bytes"));
     let first = member("a", Vec::new(), &cookie);
     let seeds = vec![first.cluster.address().to_string()];
     let others = [member("b", seeds.clone(), &cookie), member("c", seeds, &cookie)];
@@ -116,7 +117,7 @@ fn routable() {
 fn kill(count: usize) {
     let mut nodes = Nodes::prepare(count - 1, "");
     let cookie = fs::read_to_string(nodes.folder.path().join("cookie")).expect("a cookie");
-    let cookie = Arc::new(Cookie::new(&cookie).expect("a cookie"));
+    let cookie = Keyring::new(&cookie).expect("a cookie");
     let seeds = nodes.list.iter().map(|node| format!("127.0.0.1:{}", node.ports.mesh)).collect();
     let watcher = member("watcher", seeds, &cookie);
     let (victim, others) = nodes.list.split_last_mut().expect("one at least");

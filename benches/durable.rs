@@ -26,6 +26,7 @@ use jabiru::cluster::durable::news::Settings;
 use jabiru::cluster::durable::row::time_of;
 use jabiru::cluster::durable::{Durable, Table, key_of};
 use jabiru::cluster::events::Event;
+use jabiru::cluster::keyring::Keyring;
 use jabiru::cluster::node::{Node, NodeId};
 use jabiru::storage::Store as _;
 use jabiru::storage::embedded::Embedded;
@@ -75,7 +76,7 @@ struct Member {
 }
 
 /// A node with a store of its own in this process.
-fn member(name: &str, seeds: Vec<String>, cookie: &Arc<Cookie>, folder: &Path) -> Member {
+fn member(name: &str, seeds: Vec<String>, cookie: &Arc<Keyring>, folder: &Path) -> Member {
     let config =
         Config { listen: "127.0.0.1:0".parse().expect("an address"), seeds, ..Config::default() };
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -99,7 +100,7 @@ fn member(name: &str, seeds: Vec<String>, cookie: &Arc<Cookie>, folder: &Path) -
 
 async fn changes() {
     let folder = tempfile::tempdir().expect("a folder");
-    let cookie = Arc::new(Cookie::generate().expect("random bytes"));
+    let cookie = Keyring::of(&Cookie::generate().expect("random bytes"));
     let first = member("a", Vec::new(), &cookie, folder.path());
     let seeds = vec![first.durable.cluster().address().to_string()];
     let mut nodes = vec![first];

@@ -12,6 +12,8 @@ pub const SESSIONS: &str = "jabiru_session_manager_sessions";
 pub const NODES: &str = "jabiru_cluster_nodes";
 /// Stanzas that clients of this node sent.
 pub const STANZAS_IN: &str = "jabiru_c2s_stanzas_in_total";
+/// Connections of clients that were not served, by reason.
+pub const REFUSED: &str = "jabiru_c2s_refused_total";
 /// Failed attempts to authenticate.
 pub const AUTHENTICATION_FAILED: &str = "jabiru_c2s_authentication_failed_total";
 
@@ -22,12 +24,13 @@ pub const OFFLINE_STORED: &str = "jabiru_session_manager_offline_stored_total";
 /// Messages that came back because there was no room for them in the store.
 pub const OFFLINE_REFUSED: &str = "jabiru_session_manager_offline_refused_total";
 
-const ABOUT: [(&str, &str); 9] = [
+const ABOUT: [(&str, &str); 10] = [
     (GOSSIP_REFUSED, "Gossip datagrams thrown away, by reason."),
     (MESH_REFUSED, "Mesh connections refused, by reason."),
     (SESSIONS, "Sessions of this node."),
     (NODES, "Nodes that this one sees, itself included."),
     (STANZAS_IN, "Stanzas that clients of this node sent."),
+    (REFUSED, "Connections of clients that were not served, by reason."),
     (AUTHENTICATION_FAILED, "Failed attempts to authenticate."),
     (REQUESTS_REFUSED, "Requests for presence that were ignored, for too many wait."),
     (OFFLINE_STORED, "Messages that were stored for accounts that were away."),

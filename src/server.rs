@@ -1,42 +1,54 @@
 //! Builds the rooms bottom-up and introduces them: the only file that knows
 //! all of them.
 
+mod admitted;
+pub mod checked;
+mod doors;
+pub mod errors;
 pub mod life;
 pub mod operated;
+mod remembered;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
+use crate::admin::life::{self as lives, End};
 use crate::admin::{Admin, http, report, socket};
-use crate::cluster::cookie::{Cookie, CookieError, Purpose, VARIABLE};
+use crate::cluster::cookie::VARIABLE;
 use crate::cluster::driver::{self, Running};
 use crate::cluster::durable::Durable;
 use crate::cluster::handle::Cluster;
-use crate::cluster::joining::{joined, serve_when_ready};
-use crate::cluster::node::{NameError, Node, NodeName, NodeState};
+use crate::cluster::history::What;
+use crate::cluster::joining::serve_when_ready;
+use crate::cluster::keyring::Keyring;
+use crate::cluster::node::Node;
+use crate::cluster::protocol::Protocol;
+use crate::cluster::registry::Registry;
 use crate::config::Config;
+use crate::door::addresses::Addresses;
 use crate::door::c2s::{C2s, Rooms};
-use crate::door::entry::Port;
+use crate::door::config::PublicAddress;
 use crate::door::mesh;
-use crate::door::registrations::Registrations;
-use crate::drain::{self, Drain, Drained, Trigger};
+use crate::drain::{self, Drained, Trigger};
 use crate::extension::{self, Extension};
 use crate::im;
 use crate::local_router::LocalRouter;
-use crate::net::listener::Listener;
 use crate::net::tls::Certificates;
 use crate::router::Router;
+use crate::server::admitted::{Admitted, Comer, admitted};
+use crate::server::checked::{name, ring};
+use crate::server::errors::StartError;
 use crate::server::life::{next_life, prepare};
 use crate::server::operated::{operated, rules};
 use crate::session_manager::accounts::Accounts;
 use crate::session_manager::contacts::Contacts;
+use crate::session_manager::draining::Draining;
 use crate::session_manager::last::LastSeen;
 use crate::session_manager::offline::Offline;
 use crate::session_manager::sessions::Sessions;
@@ -47,59 +59,15 @@ use crate::xep;
 /// How often the certificates' files are looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long a stopping node waits for disks and for other nodes, after its
+/// clients have gone. A guess: as long as a change may wait.
+const WORK_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How often it looks whether it may go.
+const IDLE_INTERVAL: Duration = Duration::from_millis(5);
+
 /// The file of the store, in the data directory.
 const STORE_FILE: &str = "store.redb";
-
-/// Why the server does not start, or ends.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// No cookie.
-    #[error(transparent)]
-    Cookie(#[from] CookieError),
-    /// No usable certificate.
-    #[error(transparent)]
-    Tls(#[from] crate::net::tls::TlsError),
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
-    Rustls(#[from] rustls::Error),
-    /// A port.
-    #[error(transparent)]
-    Listen(#[from] crate::net::listener::ListenError),
-    /// The HTTP port, or the control socket.
-    #[error("cannot listen on {place}")]
-    Admin {
-        /// Which.
-        place: String,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The cluster's sockets.
-    #[error(transparent)]
-    Cluster(#[from] driver::StartError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] crate::storage::embedded::OpenError),
-    /// The durable tables.
-    #[error(transparent)]
-    Durable(#[from] crate::cluster::durable::DurableError),
-    /// The data directory.
-    #[error("cannot use the data directory {path}")]
-    Data {
-        /// The directory.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The name of the host is no name for a node.
-    #[error("the name of this host is no name for a node; `[cluster] name` gives one")]
-    Name(#[source] NameError),
-    /// The process must end.
-    #[error(transparent)]
-    End(#[from] mesh::End),
-    /// The system gives us no signals.
-    #[error("the system gives no signals")]
-    Signal(#[source] std::io::Error),
-}
 
 /// What runs until the end.
 struct Server {
@@ -116,20 +84,19 @@ struct Server {
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), StartError> {
+pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), StartError> {
     let started = Instant::now();
-    let cookie = Arc::new(cookie(&config)?);
+    let ring = ring(&config)?;
     let certificates = Arc::new(Certificates::read(config.tls.clone())?);
-    let data_dir = &config.server.data_dir;
-    prepare(data_dir)?;
+    let data_dir = config.server.data_dir.clone();
+    prepare(&data_dir)?;
     let store = Embedded::open(&data_dir.join(STORE_FILE))?;
-    let me = Node { id: next_life(data_dir)?, name: name(&config)? };
+    let me = Node { id: next_life(&data_dir)?, name: name(&config)? };
     info!(node = %me.name, id = %me.id, version = env!("CARGO_PKG_VERSION"), "starting");
 
     // doors first: what is taken must stop us before others know us
     let (trigger, drain) = drain::signal();
-    let plain = listeners(&config.c2s.listen, &config)?;
-    let direct = listeners(&config.c2s.direct_tls_listen, &config)?;
+    let doors = doors::bind(&config)?;
     let control = socket::bind(&config.admin.socket)
         .map_err(|source| failed(config.admin.socket.display(), source))?;
     let mut web = Vec::new();
@@ -138,8 +105,26 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
         web.push(bound.map_err(|source| failed(address, source))?);
     }
 
-    let (cluster, events, running) = driver::start(config.cluster.clone(), &cookie, me)?;
+    let configured = config.cluster.seeds.clone();
+    config.cluster.seeds.extend(remembered::nodes(&data_dir));
+    let protocol = Protocol::new(config.cluster.protocol_max).unwrap_or(Protocol::NEWEST);
+    let comer = Comer {
+        me: &me,
+        ring: &ring,
+        protocol,
+        seeds: &config.cluster.seeds,
+        removal: Registry::removal_in(&store, &me.name)?,
+    };
+    match admitted(&comer, &control).await? {
+        Admitted::Start(by) => config.cluster.seeds.extend(by.map(|by| by.to_string())),
+        Admitted::Stop => return Ok(()),
+    }
+
+    let (cluster, events, running) = driver::start(config.cluster.clone(), &ring, me)?;
+    cluster.history.remember(remembered::events(&data_dir));
+    cluster.history.note(What::Started { version: env!("CARGO_PKG_VERSION").into() });
     let durable = Durable::new(Arc::clone(&cluster), Arc::new(store), config.cluster.durable())?;
+    let registry = Registry::new(Arc::clone(&durable));
     let accounts = Arc::new(Accounts::new(Arc::clone(&durable), config.sasl.iterations));
     let sessions = Arc::new(Sessions::new(Arc::clone(&cluster), config.session_manager.clone()));
     let offline = Offline::new(Arc::clone(&cluster), Arc::clone(&durable), &config.session_manager);
@@ -161,27 +146,37 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
     let features = xep::features(&extensions);
     let local = LocalRouter::new(extensions, Arc::clone(&rooms));
     let router = Router::new(Arc::clone(&rooms), local, config.im.clone());
+    let place = config.c2s.public_address.as_ref().map(PublicAddress::as_str);
+    let draining = Arc::new(Draining::new(Arc::clone(&cluster), Arc::clone(&sessions), place));
     let admin = Arc::new(Admin {
         cluster: Arc::clone(&cluster),
         sessions: Arc::clone(&sessions),
         durable: Arc::clone(&durable),
         rooms,
         router: Arc::clone(&router),
+        registry: Arc::clone(&registry),
+        ring: Arc::clone(&ring),
+        protocol,
+        settings: config.shared(),
+        complained: std::sync::Mutex::default(),
+        leaving: tokio::sync::Mutex::default(),
         limits: config.im.clone(),
         started,
-        stop: Notify::new(),
+        draining: Arc::clone(&draining),
+        end: End::default(),
     });
     let c2s = Arc::new(C2s::new(
         config.c2s.clone(),
-        negotiation(&config, &cookie, features),
+        negotiation(&config, &ring, features),
         Rooms {
             accounts,
             sessions: Arc::clone(&sessions),
             router: Arc::clone(&router),
             cluster: Arc::clone(&cluster),
-            registrations: Registrations::new(
-                config.register.per_address_max,
-                config.register.per_address_interval.get(),
+            draining: Arc::clone(&draining),
+            addresses: Addresses::new(
+                &config.c2s.per_address,
+                (config.register.per_address_max, config.register.per_address_interval.get()),
             ),
             certificates: Arc::clone(&certificates),
         },
@@ -193,40 +188,31 @@ pub async fn serve(config: Config, metrics: PrometheusHandle) -> Result<(), Star
         mesh::Rooms { router, sessions: Arc::clone(&sessions), durable: Arc::clone(&durable) };
     let questioned = Arc::clone(&admin);
     let mesh = tokio::spawn(mesh::serve(rooms, events, move |question| {
-        if let Some(question) = questioned.answer(question) {
+        let question = questioned.draining.answer(question);
+        if let Some(question) = question.and_then(|question| questioned.answer(question)) {
             warn!(topic = question.topic, "a node asks what we do not know; is it newer?");
         }
     }));
     tokio::spawn(Arc::clone(&durable).keep_equal());
+    tokio::spawn(registry.keep());
+    tokio::spawn(remembered::keep_nodes(Arc::clone(&cluster), data_dir.clone()));
+    tokio::spawn(remembered::keep_events(Arc::clone(&cluster), data_dir));
     tokio::spawn(report::watch_clocks(Arc::clone(&admin)));
     tokio::spawn(socket::serve(Arc::clone(&admin), control));
     for listener in web {
         tokio::spawn(http::serve(Arc::clone(&admin), metrics.clone(), listener));
     }
-    for (listeners, port) in [(plain, Port::StartTls), (direct, Port::DirectTls)] {
-        for listener in listeners {
-            open(listener, port, &c2s, drain.clone(), Arc::clone(&cluster));
-        }
+    for door in doors {
+        doors::open(door, &c2s, drain.clone(), Arc::clone(&cluster));
     }
     drop(drain);
     let own = cluster.address().to_string();
     let has_seeds = config.cluster.seeds.iter().any(|seed| *seed != own);
     tokio::spawn(serve_when_ready(Arc::clone(&cluster), durable, has_seeds));
     info!(address = %cluster.address(), milliseconds = started.elapsed().as_millis(), "serving");
+    config.cluster.seeds = configured;
     let server = Server { config, cluster, running, sessions, certificates, admin, trigger };
     server.watch(mesh).await
-}
-
-/// Looks at all that the configuration names, without starting anything.
-///
-/// # Errors
-/// All that would keep the server from starting.
-pub fn check(config: &Config) -> Result<(), Vec<StartError>> {
-    let mut errors = Vec::new();
-    errors.extend(cookie(config).err().map(StartError::from));
-    errors.extend(name(config).err());
-    errors.extend(Certificates::read(config.tls.clone()).err().map(StartError::from));
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
 impl Server {
@@ -242,22 +228,28 @@ impl Server {
         let mut mesh = mesh;
         let end = loop {
             tokio::select! {
-                _ = hang_up.recv() => self.reload(),
+                _ = hang_up.recv() => {
+                    self.reload();
+                    self.reload_cookies();
+                }
                 _ = look.tick() => {
                     if self.certificates.are_stale() {
                         self.reload();
                     }
+                    self.reload_cookies();
                 }
                 _ = terminate.recv() => break None,
                 _ = interrupt.recv() => break None,
-                () = self.admin.stop.notified() => break None,
+                () = self.admin.end.wanted() => break None,
                 end = &mut mesh => break end.ok().flatten(),
             }
         };
         let socket = self.config.admin.socket.clone();
-        self.stop(end.is_none()).await;
+        let admin = Arc::clone(&self.admin);
+        let message = self.stop(end.is_none()).await;
         // the next life makes its own; a socket that nobody serves misleads
         let _ = std::fs::remove_file(socket);
+        admin.end.tell(message).await;
         end.map_or(Ok(()), |end| Err(end.into()))
     }
 
@@ -271,20 +263,55 @@ impl Server {
         }
     }
 
-    /// Clients go, then the others hear goodbye.
-    async fn stop(self, is_well: bool) {
-        info!(sessions = self.sessions.count(), "stopping");
-        self.cluster.set_state(NodeState::Leaving);
+    /// Looks whether there are other cookies now; what cannot be read changes
+    /// nothing.
+    fn reload_cookies(&self) {
+        if std::env::var(VARIABLE).is_ok() {
+            return;
+        }
+        match self.admin.ring.read_again(&self.config.cluster.cookie_file) {
+            Ok(false) => {}
+            Ok(true) => {
+                let cookies = self.admin.ring.fingerprints();
+                info!(?cookies, "cookies read again; the first is used");
+                let words = format!("cookies read again: {} is used", cookies.join(", then "));
+                self.cluster.history.note(What::Said { words });
+            }
+            Err(error) => self.admin.complain(&error),
+        }
+    }
+
+    /// Clients go, what they have said is taken by whom it is for, then the
+    /// others hear goodbye.
+    async fn stop(self, is_well: bool) -> String {
+        let sessions = self.sessions.count();
+        info!(sessions, "stopping");
+        self.admin.draining.leave();
         let limit = match is_well {
             true => self.config.server.stop_time_max.get(),
             false => Duration::from_secs(1),
         };
-        if self.trigger.drain(limit).await == Drained::Late {
-            warn!(sessions = self.sessions.count(), "some clients did not go in time");
+        let is_late = self.trigger.drain(limit).await == Drained::Late;
+        if is_late {
+            warn!("some clients did not go in time");
+        }
+        if is_well && timeout(WORK_TIME_MAX, idle(&self.admin)).await.is_err() {
+            warn!("some work was not done in time: others take it up");
         }
         self.running.leave().await;
+        remembered::write_events(&self.cluster.history, &self.config.server.data_dir);
         self.admin.durable.close();
         info!("stopped");
+        let (name, sessions) = (&self.cluster.me().name, lives::sessions(sessions));
+        let late = if is_late { ", some of which did not go in time" } else { "" };
+        format!("{name} has stopped: {sessions} asked to connect again{late}")
+    }
+}
+
+/// Waits until nothing is under way that would be lost with this node.
+async fn idle(admin: &Admin) {
+    while !admin.router.is_idle() {
+        sleep(IDLE_INTERVAL).await;
     }
 }
 
@@ -298,14 +325,7 @@ fn failed(place: impl ToString, source: std::io::Error) -> StartError {
     StartError::Admin { place: place.to_string(), source }
 }
 
-fn cookie(config: &Config) -> Result<Cookie, CookieError> {
-    match std::env::var(VARIABLE) {
-        Ok(text) => Cookie::new(&text),
-        Err(_) => Cookie::read(&config.cluster.cookie_file),
-    }
-}
-
-fn negotiation(config: &Config, cookie: &Cookie, features: String) -> Settings {
+fn negotiation(config: &Config, ring: &Keyring, features: String) -> Settings {
     Settings {
         require_tls: config.c2s.require_tls,
         mechanisms: config.sasl.mechanisms.clone(),
@@ -313,40 +333,6 @@ fn negotiation(config: &Config, cookie: &Cookie, features: String) -> Settings {
         iterations: config.sasl.iterations,
         features: features.into(),
         registration: config.register.enabled.then(|| rules(config)),
-        ..Settings::new(config.domains(), *cookie.key(Purpose::MadeUpAccounts))
+        ..Settings::new(config.domains(), *ring.made_up())
     }
-}
-
-fn listeners(
-    addresses: &[std::net::SocketAddr],
-    config: &Config,
-) -> Result<Vec<Listener>, StartError> {
-    let bind = |address| Ok(Listener::bind(address, config.c2s.connections_max)?);
-    addresses.iter().copied().map(bind).collect()
-}
-
-/// Clients may come as soon as this node knows what the others know; until
-/// then they wait in the kernel.
-fn open(listener: Listener, port: Port, c2s: &Arc<C2s>, mut drain: Drain, cluster: Arc<Cluster>) {
-    let c2s = Arc::clone(c2s);
-    tokio::spawn(async move {
-        tokio::select! {
-            () = joined(&cluster) => {}
-            () = drain.started() => return,
-        }
-        if let Ok(address) = listener.address() {
-            info!(%address, ?port, "clients may come");
-        }
-        let inside = drain.clone();
-        let serve = |tcp, peer| Arc::clone(&c2s).serve(tcp, peer, port, inside.clone());
-        listener.serve(drain, serve).await;
-    });
-}
-
-fn name(config: &Config) -> Result<NodeName, StartError> {
-    if let Some(name) = &config.cluster.name {
-        return Ok(name.clone());
-    }
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    NodeName::new(&host.trim().to_lowercase()).map_err(StartError::Name)
 }

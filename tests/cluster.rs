@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use jabiru::cluster::asks::AskError;
 use jabiru::cluster::config::Config;
-use jabiru::cluster::cookie::Cookie;
 use jabiru::cluster::driver::{self, Running, StartError};
 use jabiru::cluster::events::{Event, Events};
 use jabiru::cluster::handle::Cluster;
+use jabiru::cluster::keyring::Keyring;
 use jabiru::cluster::news::Reason;
 use jabiru::cluster::node::{Node, NodeId};
 use jabiru::cluster::rows::{SessionRow, SoftRow};
@@ -37,7 +37,7 @@ fn start(name: &str, seeds: &[&One], cookie: &str) -> One {
         .as_millis() as u64;
     let id = NodeId::new(generation, rand::random());
     let node = Node { id, name: name.parse().expect("a name") };
-    let cookie = Arc::new(Cookie::new(cookie).expect("long enough"));
+    let cookie = Keyring::new(cookie).expect("long enough");
     let (cluster, events, running) = driver::start(config, &cookie, node).expect("a free port");
     One { cluster, events, running }
 }
@@ -184,7 +184,7 @@ async fn a_port_that_is_taken_is_named() {
     let a = start("a", &[], COOKIE);
     let config = Config { listen: a.cluster.address(), ..Config::default() };
     let node = Node { id: NodeId::new(1, 1), name: "b".parse().expect("a name") };
-    let cookie = Arc::new(Cookie::new(COOKIE).expect("long enough"));
+    let cookie = Keyring::new(COOKIE).expect("long enough");
     let error = driver::start(config, &cookie, node).expect_err("the port is taken");
     assert!(matches!(error, StartError::Bind { .. }), "{error}");
     assert!(error.to_string().contains(&a.cluster.address().to_string()), "{error}");

@@ -210,8 +210,8 @@ fn what_strangers_send_to_the_cluster_is_counted_and_nothing_else() {
 fn those_who_watch_are_told_by_http() {
     let nodes = Nodes::start(1);
     let get = |path: &str| nodes.list[0].http(path);
-    assert!(get("/health").starts_with("HTTP/1.1 200"));
-    assert!(get("/ready").ends_with("ready\n"));
+    assert!(get("/healthz").starts_with("HTTP/1.1 200"));
+    assert!(get("/readyz").ends_with("ready\n"));
     assert!(get("/metrics").contains("jabiru_cluster_nodes 1"), "{}", get("/metrics"));
     assert!(get("/secret").starts_with("HTTP/1.1 404"));
 }
@@ -258,6 +258,8 @@ fn the_reference_names_every_key_with_its_default() {
     expected.cluster.name = Some("a".parse().expect("a name"));
     expected.cluster.advertise = Some("192.0.2.1:4369".parse().expect("an address"));
     expected.cluster.seeds = vec!["node1.example:4369".into(), "node2.example:4369".into()];
+    let public = "node1.example.org:5222".to_owned();
+    expected.c2s.public_address = Some(public.try_into().expect("an address"));
     expected.tls = vec![jabiru::net::tls::Certificate {
         domains: Vec::new(),
         certificate: "cert.pem".into(),

@@ -33,8 +33,8 @@ pub fn collect() -> Result<PrometheusHandle, metrics_exporter_prometheus::BuildE
 /// Answers for ever.
 pub async fn serve(admin: Arc<Admin>, metrics: PrometheusHandle, listener: TcpListener) {
     let routes = Router::new()
-        .route("/health", get(health))
-        .route("/ready", get(ready))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
         .route("/metrics", get(tell_metrics))
         .with_state(Shared { admin, metrics });
     if let Err(error) = axum::serve(listener, routes).await {
@@ -43,12 +43,12 @@ pub async fn serve(admin: Arc<Admin>, metrics: PrometheusHandle, listener: TcpLi
 }
 
 /// The process lives and answers.
-async fn health() -> &'static str {
+async fn healthz() -> &'static str {
     "alive\n"
 }
 
 /// Whether a load balancer shall send clients here.
-async fn ready(State(shared): State<Shared>) -> (StatusCode, &'static str) {
+async fn readyz(State(shared): State<Shared>) -> (StatusCode, &'static str) {
     let cluster = &shared.admin.cluster;
     let state = cluster.members().get(cluster.me().id).map(|me| me.state);
     match state {
@@ -56,7 +56,11 @@ async fn ready(State(shared): State<Shared>) -> (StatusCode, &'static str) {
             (StatusCode::SERVICE_UNAVAILABLE, "not ready: the store fails\n")
         }
         Some(NodeState::Serving) => (StatusCode::OK, "ready\n"),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        Some(NodeState::Draining) => (StatusCode::SERVICE_UNAVAILABLE, "not ready: draining\n"),
+        Some(NodeState::Leaving) => (StatusCode::SERVICE_UNAVAILABLE, "not ready: leaving\n"),
+        Some(NodeState::Joining) | None => {
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready: joining\n")
+        }
     }
 }
 

@@ -6,29 +6,44 @@ pub mod answers;
 pub mod belongings;
 pub mod config;
 pub mod http;
+pub mod life;
+pub mod membership;
 pub mod report;
 pub mod requests;
 pub mod sending;
 pub mod socket;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tracing::error;
 
+use crate::admin::life::End;
 use crate::admin::report::NodeReport;
 use crate::cluster::asks::Question;
+use crate::cluster::cookie::CookieError;
 use crate::cluster::durable::Durable;
 use crate::cluster::handle::Cluster;
+use crate::cluster::keyring::Keyring;
+use crate::cluster::protocol::Protocol;
+use crate::cluster::registry::Registry;
 use crate::extension::Rooms;
 use crate::im;
 use crate::router::Router;
+use crate::session_manager::draining::Draining;
 use crate::session_manager::sessions::Sessions;
 
 /// The topics of our questions to other nodes.
 pub mod topic {
     /// How are you?
     pub const REPORT: u8 = 20;
+    /// Leave the cluster.
+    pub const LEAVE: u8 = 21;
+    /// Have all the rows of whoever asks.
+    pub const MEET: u8 = 22;
+    /// What has happened?
+    pub const EVENTS: u8 = 23;
 }
 
 /// How long another node may take for its answer.
@@ -47,19 +62,46 @@ pub struct Admin {
     pub rooms: Arc<Rooms>,
     /// Carries out what is said.
     pub router: Arc<Router>,
+    /// The nodes of the cluster, whether they run or not.
+    pub registry: Arc<Registry>,
+    /// The cookies of the cluster.
+    pub ring: Arc<Keyring>,
+    /// The newest protocol that we speak with other nodes.
+    pub protocol: Protocol,
+    /// What all nodes must have the same, by section, as numbers.
+    pub settings: BTreeMap<String, u64>,
+    /// Why cookies could not be read, as it was last said.
+    pub complained: Mutex<String>,
+    /// Held while this node leaves.
+    pub leaving: tokio::sync::Mutex<()>,
     /// How large a roster may be.
     pub limits: im::config::Config,
     /// Since when this node serves.
     pub started: Instant,
-    /// Told when the operator wants this node to stop.
-    pub stop: Notify,
+    /// Whether this node drains.
+    pub draining: Arc<Draining>,
+    /// Wanted when the operator wants this node to stop.
+    pub end: End,
 }
 
 impl Admin {
+    /// The cookies cannot be read again: said once for each reason.
+    pub fn complain(&self, error: &CookieError) {
+        let words = error.to_string();
+        let mut said = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said != words {
+            error!(error = %words, "cookies cannot be read again: the old ones stay");
+            *said = words;
+        }
+    }
+
     /// Answers another node's question, if it is about us.
     pub fn answer(self: &Arc<Self>, question: Question) -> Option<Question> {
         match question.topic {
             topic::REPORT => question.answer(NodeReport::of(self).written()),
+            topic::LEAVE => self.asked_to_leave(question),
+            topic::MEET => self.asked_to_meet(question),
+            topic::EVENTS => self.tell_events(question),
             _ => return Some(question),
         }
         None

@@ -1,5 +1,6 @@
 //! How a node is, as it says itself, and how they all are, side by side.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use tracing::warn;
 
 use crate::admin::{ANSWER_TIME_MAX, Admin, topic};
 use crate::cluster::node::{NodeId, NodeState};
+use crate::cluster::protocol::Protocol;
 
 /// Clocks that differ by more are named. A guess: less than what people
 /// notice in the times of their messages.
@@ -54,6 +56,14 @@ pub struct NodeReport {
     pub durable_failing: Option<String>,
     /// Its time of day, in milliseconds since 1970.
     pub clock: u64,
+    /// What must be the same on all nodes, by section, as numbers.
+    #[serde(default)]
+    pub settings: BTreeMap<String, u64>,
+    /// Its cookies, by fingerprint; the first is used.
+    #[serde(default)]
+    pub cookies: Vec<String>,
+    /// Seconds until those who are left are asked to move, while it drains.
+    pub draining_for: Option<u64>,
 }
 
 /// All nodes.
@@ -67,6 +77,9 @@ pub struct Status {
     pub verdict: String,
     /// Whether all is well.
     pub is_well: bool,
+    /// What is under way, and no fault.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// One node as it is shown.
@@ -90,6 +103,8 @@ pub struct NodeLine {
     pub durable_rows: Option<u64>,
     /// Milliseconds since we last heard of it.
     pub heard: Option<u64>,
+    /// The protocol that is spoken with it directly.
+    pub protocol: Option<u8>,
     /// Milliseconds to it and back.
     pub round_trip: Option<f64>,
     /// Changes of its rows that we do not have yet.
@@ -99,6 +114,9 @@ pub struct NodeLine {
     /// Changes of durable rows that it acknowledged late or not at all, as all
     /// nodes have counted since they were started. It was caught up later.
     pub durable_late: u64,
+    /// Seconds until those who are left are asked to move, while it drains.
+    #[serde(default)]
+    pub draining_for: Option<u64>,
 }
 
 impl NodeReport {
@@ -128,11 +146,18 @@ impl NodeReport {
             durable_late: admin.durable.late_nodes().into_iter().collect(),
             durable_failing: admin.durable.failing().map(|failing| failing.to_string()),
             clock: u64::try_from(clock.as_millis()).unwrap_or(u64::MAX),
+            settings: admin.settings.clone(),
+            cookies: admin.ring.fingerprints(),
+            draining_for: admin
+                .draining
+                .until()
+                .map(|until| until.duration_since(SystemTime::now()).unwrap_or_default().as_secs()),
         }
     }
 
     pub(super) fn written(&self) -> Bytes {
-        postcard::to_stdvec(self).expect("a report has only fields that postcard knows").into()
+        // JSON: nodes of other versions have fewer fields, or more
+        serde_json::to_vec(self).unwrap_or_default().into()
     }
 }
 
@@ -152,7 +177,7 @@ impl Status {
             asks.spawn(async move {
                 let begin = Instant::now();
                 let answer = cluster.ask(id, topic::REPORT, Bytes::new(), ANSWER_TIME_MAX).await;
-                let report: NodeReport = postcard::from_bytes(&answer.ok()?).ok()?;
+                let report: NodeReport = serde_json::from_slice(&answer.ok()?).ok()?;
                 let took = begin.elapsed();
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let half_way = now.saturating_sub(took / 2).as_millis();
@@ -189,7 +214,7 @@ impl Status {
             }
             nodes.push(NodeLine {
                 node: peer.node.name.to_string(),
-                state: answer.map_or("silent", |heard| word(heard.report.state)).into(),
+                state: answer.map_or("silent".into(), |heard| heard.report.state.to_string()),
                 address: peer.address.map(|address| address.to_string()).unwrap_or_default(),
                 version: answer.map(|heard| heard.report.version.clone()).unwrap_or_default(),
                 uptime: answer.map(|heard| heard.report.uptime),
@@ -197,10 +222,12 @@ impl Status {
                 routes: answer.map(|heard| heard.report.routes),
                 durable_rows: answer.map(|heard| heard.report.durable_rows),
                 heard: peer.heard.map(|heard| u64::try_from(heard.as_millis()).unwrap_or(u64::MAX)),
+                protocol: peer.protocol.map(Protocol::number),
                 round_trip: answer.map(|heard| heard.took.as_secs_f64() * 1_000.0),
                 lag: answer.map(|heard| heard.report.rows_version.saturating_sub(peer.version)),
                 clock_off: answer.map(|heard| heard.clock_off),
                 durable_late: late(peer.node.id),
+                draining_for: answer.and_then(|heard| heard.report.draining_for),
             });
         }
         nodes.sort_by(|one, other| one.node.cmp(&other.node));
@@ -215,7 +242,7 @@ impl Status {
             true => format!("{count}, all agree"),
             false => format!("{count}: {}", faults.join("; ")),
         };
-        Self { from: own.name.clone(), nodes, verdict, is_well }
+        Self { from: own.name.clone(), nodes, verdict, is_well, notes: notes(own, heard) }
     }
 }
 
@@ -253,6 +280,15 @@ fn faults(own: &NodeReport, heard: &[Heard], silent: &[String]) -> Vec<String> {
         if report.durable_digest != own.durable_digest {
             faults.push(format!("{} has other durable rows than {}", report.name, own.name));
         }
+        let differs = |(name, number): &(&String, &u64)| {
+            own.settings.get(*name).is_some_and(|ours| ours != *number)
+        };
+        let differing: Vec<&str> =
+            report.settings.iter().filter(differs).map(|(name, _)| name.as_str()).collect();
+        if !differing.is_empty() {
+            let (names, ours) = (differing.join(", "), &own.name);
+            faults.push(format!("{} has another configuration than {ours}: {names}", report.name));
+        }
         let off = clock_off.unsigned_abs();
         if u128::from(off) > CLOCK_OFF_MAX.as_millis() {
             faults
@@ -262,10 +298,26 @@ fn faults(own: &NodeReport, heard: &[Heard], silent: &[String]) -> Vec<String> {
     faults
 }
 
+/// What is under way.
+fn notes(own: &NodeReport, heard: &[Heard]) -> Vec<String> {
+    let reports = || heard.iter().map(|heard| &heard.report).chain([own]);
+    let used = |report: &NodeReport| report.cookies.first().cloned().unwrap_or_default();
+    let is_changing = reports().any(|one| one.cookies.len() > 1 || used(one) != used(own));
+    let mut notes = Vec::new();
+    if is_changing {
+        let mut cookies: Vec<String> = reports()
+            .map(|report| format!("{} uses {}", report.name, report.cookies.join(", accepts ")))
+            .collect();
+        cookies.sort();
+        notes.push(format!("the cookie is being changed: {}", cookies.join("; ")));
+    }
+    notes
+}
+
 fn own_line(own: &NodeReport) -> NodeLine {
     NodeLine {
         node: own.name.clone(),
-        state: word(own.state).into(),
+        state: own.state.to_string(),
         address: own.address.clone(),
         version: own.version.clone(),
         uptime: Some(own.uptime),
@@ -273,18 +325,11 @@ fn own_line(own: &NodeReport) -> NodeLine {
         routes: Some(own.routes),
         durable_rows: Some(own.durable_rows),
         heard: None,
+        protocol: None,
         round_trip: None,
         lag: Some(0),
         clock_off: Some(0),
         durable_late: 0,
-    }
-}
-
-fn word(state: NodeState) -> &'static str {
-    match state {
-        NodeState::Joining => "joining",
-        NodeState::Serving => "serving",
-        NodeState::Draining => "draining",
-        NodeState::Leaving => "leaving",
+        draining_for: own.draining_for,
     }
 }

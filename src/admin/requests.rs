@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::report::Status;
+use crate::cluster::history::What;
+use crate::cluster::registry::Removal;
+use crate::units::Span;
 
 /// The longest line, in bytes: a vCard with a photograph.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -150,6 +153,30 @@ pub enum Request {
         /// Those that have another value now as well.
         overwrite: bool,
     },
+    /// Meet the cluster of another node.
+    Join {
+        /// Its address.
+        seed: String,
+    },
+    /// Leave the cluster for good.
+    Leave {
+        /// Which node; without it, this one.
+        node: Option<String>,
+    },
+    /// Which nodes are there, and which were there?
+    Nodes,
+    /// What has happened?
+    Events {
+        /// At most so many.
+        limit: usize,
+    },
+    /// Send new clients to other nodes.
+    Drain {
+        /// When those who are left are asked to move; without it they stay.
+        deadline: Option<Span>,
+    },
+    /// Let new clients in again.
+    Undrain,
     /// End this node in good order.
     Stop,
 }
@@ -191,8 +218,25 @@ pub enum Response {
         /// Why.
         message: String,
     },
+    /// It has begun: ask again.
+    Again {
+        /// In words.
+        message: String,
+    },
     /// How all nodes are.
     Status(Status),
+    /// All nodes of the cluster.
+    Nodes {
+        /// By name.
+        nodes: Vec<MemberLine>,
+    },
+    /// What has happened.
+    Events {
+        /// The oldest first.
+        events: Vec<EventLine>,
+        /// Nodes that did not answer.
+        silent: Vec<String>,
+    },
     /// Who is connected.
     Sessions {
         /// Some of them.
@@ -231,6 +275,34 @@ pub enum Response {
     },
 }
 
+/// One node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberLine {
+    /// Its name.
+    pub node: String,
+    /// As in a status, or `gone`, or `removed`.
+    pub state: String,
+    /// Where it is, or was last.
+    pub address: String,
+    /// Its software.
+    pub version: String,
+    /// How it was removed.
+    pub removed: Option<Removal>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventLine {
+    /// When, in milliseconds since 1970, by the clock of that node.
+    pub at: u64,
+    /// Which node says so.
+    pub node: String,
+    /// In words.
+    pub words: String,
+    /// For machines.
+    pub what: What,
+}
+
 /// One session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionLine {
@@ -242,6 +314,9 @@ pub struct SessionLine {
     pub priority: Option<i8>,
     /// When it was bound, in milliseconds since 1970.
     pub bound: u64,
+    /// Where its client connects from; nothing: its node does not say.
+    #[serde(default)]
+    pub address: Option<String>,
 }
 
 /// One account that may not be used.

@@ -8,21 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::admin::answers::{bare, done, failed};
 use crate::admin::report::Status;
 use crate::admin::requests::{LINE_BYTES_MAX, Request, Response, SessionLine};
-use crate::admin::{Admin, accounts, belongings, sending};
+use crate::admin::{Admin, accounts, belongings, life, membership, sending};
 use crate::cluster::durable::backup::{BackedUp, Restored};
 use crate::session_manager::everywhere::{self, Told};
+use crate::session_manager::session::Seat;
 use crate::xmpp::jid::Jid;
-
-/// Commands at a time; further ones wait.
-const COMMANDS_MAX: usize = 64;
 
 /// How long a command may take to be said.
 const LINE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -53,7 +51,7 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 
 /// Answers commands for ever.
 pub async fn serve(admin: Arc<Admin>, listener: UnixListener) {
-    let room = Arc::new(Semaphore::new(COMMANDS_MAX));
+    let room = admin.end.commands();
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         match listener.accept().await {
@@ -75,15 +73,33 @@ pub async fn serve(admin: Arc<Admin>, listener: UnixListener) {
 }
 
 async fn answer(admin: &Arc<Admin>, stream: UnixStream) -> io::Result<()> {
-    let (reading, mut writing) = stream.into_split();
+    let (request, mut writing) = hear(stream).await?;
+    let response = match request {
+        Ok(request) => carry_out(admin, request).await,
+        Err(response) => response,
+    };
+    tell(&mut writing, &response).await
+}
+
+/// Hears one command; what is none has its answer.
+///
+/// # Errors
+/// What the system says, or that nothing came in time.
+pub async fn hear(stream: UnixStream) -> io::Result<(Result<Request, Response>, OwnedWriteHalf)> {
+    let (reading, writing) = stream.into_split();
     let mut line = Vec::new();
     let mut reading = BufReader::new(reading.take(LINE_BYTES_MAX as u64));
     timeout(LINE_TIME_MAX, reading.read_until(b'\n', &mut line)).await??;
-    let response = match serde_json::from_slice(&line) {
-        Ok(request) => carry_out(admin, request).await,
-        Err(error) => Response::Failed { message: format!("no such command: {error}") },
-    };
-    let mut text = serde_json::to_vec(&response)?;
+    let request = serde_json::from_slice(&line);
+    Ok((request.map_err(|error| failed(format!("no such command: {error}"))), writing))
+}
+
+/// Tells what became of it.
+///
+/// # Errors
+/// What the system says, or that it could not be told in time.
+pub async fn tell(writing: &mut OwnedWriteHalf, response: &Response) -> io::Result<()> {
+    let mut text = serde_json::to_vec(response)?;
     text.push(b'\n');
     timeout(LINE_TIME_MAX, writing.write_all(&text)).await??;
     writing.shutdown().await
@@ -92,7 +108,7 @@ async fn answer(admin: &Arc<Admin>, stream: UnixStream) -> io::Result<()> {
 async fn carry_out(admin: &Arc<Admin>, request: Request) -> Response {
     match request {
         Request::Status => Response::Status(Status::ask(admin).await),
-        Request::Sessions { account, limit } => sessions(admin, account.as_deref(), limit),
+        Request::Sessions { account, limit } => sessions(admin, account.as_deref(), limit).await,
         Request::UserAdd { account, password } => accounts::add(admin, &account, &password).await,
         Request::UserPassword { account, password } => {
             accounts::password(admin, &account, &password).await
@@ -149,27 +165,32 @@ async fn carry_out(admin: &Arc<Admin>, request: Request) -> Response {
                 Err(error) => failed(error),
             }
         }
-        Request::Stop => {
-            info!("the operator stops this node");
-            admin.stop.notify_one();
-            done(format!("{} stops", admin.cluster.me().name))
-        }
+        Request::Join { seed } => membership::join(admin, &seed).await,
+        Request::Leave { node } => membership::leave(admin, node.as_deref()).await,
+        Request::Nodes => membership::nodes(admin).await,
+        Request::Events { limit } => membership::events(admin, limit).await,
+        Request::Drain { deadline } => life::drain(admin, deadline).await,
+        Request::Undrain => life::undrain(admin),
+        Request::Stop => life::stop(admin).await,
     }
 }
 
-fn sessions(admin: &Admin, account: Option<&str>, limit: usize) -> Response {
+async fn sessions(admin: &Admin, account: Option<&str>, limit: usize) -> Response {
     let members = admin.cluster.members();
     let mut sessions = Vec::new();
+    let mut seats = Vec::new();
     let mut count = 0;
     let mut put = |entry: crate::cluster::table::Entry<crate::cluster::rows::SessionRow>| {
         count += 1;
         if sessions.len() < limit {
             let node = members.get(entry.owner).map(|member| member.node.name.to_string());
+            seats.push(Seat { owner: entry.owner, number: entry.number });
             sessions.push(SessionLine {
                 jid: entry.row.jid.into(),
                 node: node.unwrap_or_default(),
                 priority: entry.row.priority,
                 bound: entry.row.bound >> STAMP_COUNTER_BITS,
+                address: None,
             });
         }
     };
@@ -179,6 +200,10 @@ fn sessions(admin: &Admin, account: Option<&str>, limit: usize) -> Response {
             Err(failed) => return failed,
             Ok(jid) => admin.sessions.of(&jid).into_iter().for_each(&mut put),
         },
+    }
+    let addresses = everywhere::addresses(&admin.cluster, seats.iter().copied()).await;
+    for (session, seat) in sessions.iter_mut().zip(&seats) {
+        session.address = addresses.get(seat).map(ToString::to_string);
     }
     sessions.sort_by(|one, other| one.jid.cmp(&other.jid));
     Response::Sessions { sessions, count }

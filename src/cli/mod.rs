@@ -4,6 +4,8 @@
 
 pub mod belongings;
 pub mod keys;
+pub mod life;
+pub mod membership;
 pub mod node;
 pub mod sending;
 pub mod table;
@@ -75,7 +77,23 @@ enum Command {
     Send(sending::SendArgs),
     /// Tell something to everybody who is online.
     Announce(sending::AnnounceArgs),
-    /// Stop the node in good order.
+    /// Show all nodes of the cluster: those that run, those that are gone, and
+    /// those that were removed.
+    Nodes(membership::NodesArgs),
+    /// Show what has happened to the nodes, and why.
+    Events(membership::EventsArgs),
+    /// Join this node with the cluster of another. Nothing that either has is
+    /// lost. One that was removed is brought back.
+    Join(membership::JoinArgs),
+    /// Let a node leave for good: it hands over what it has, and stops. Also
+    /// removes one that is gone and will not come back.
+    Leave(membership::LeaveArgs),
+    /// Send new clients to other nodes; those of this node stay until they go,
+    /// or until a deadline. A restart ends the drain.
+    Drain(life::DrainArgs),
+    /// Let new clients in again.
+    Undrain(node::SocketArgs),
+    /// Stop the node in good order, and wait until it has ended.
     Stop(node::SocketArgs),
     /// Write completions for a shell.
     Completions {
@@ -137,7 +155,13 @@ pub fn run() -> ExitCode {
         Command::Vcard(args) => belongings::vcard(&args, load),
         Command::Send(args) => sending::send(&args, load),
         Command::Announce(args) => sending::announce(&args, load),
-        Command::Stop(args) => node::stop(&args, load),
+        Command::Nodes(args) => membership::nodes(&args, load),
+        Command::Events(args) => membership::events(&args, load),
+        Command::Join(args) => membership::join(&args, load),
+        Command::Leave(args) => membership::leave(&args, load),
+        Command::Drain(args) => life::drain(&args, load),
+        Command::Undrain(args) => life::undrain(&args, load),
+        Command::Stop(args) => life::stop(&args, load),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "jabiru", &mut std::io::stdout());
@@ -164,7 +188,7 @@ fn load(files: &[PathBuf], flags: &[String]) -> Result<Config, Exit> {
 }
 
 fn check(config: &Config) -> Exit {
-    match server::check(config) {
+    match server::checked::check(config) {
         Ok(()) => {
             println!("all is well");
             Exit::Done

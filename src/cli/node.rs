@@ -15,7 +15,7 @@ use crate::config::Config;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// How long a backup may take. A guess: a hundred million rows.
-const WORK_TIME_MAX: Duration = Duration::from_secs(6 * 3_600);
+pub const WORK_TIME_MAX: Duration = Duration::from_secs(6 * 3_600);
 
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
@@ -30,6 +30,19 @@ pub struct SocketArgs {
     /// configuration.
     #[arg(long, env = "JABIRU_SOCKET", value_name = "FILE")]
     socket: Option<PathBuf>,
+}
+
+impl SocketArgs {
+    /// Its path.
+    ///
+    /// # Errors
+    /// When the configuration cannot be read.
+    pub fn path(&self, load: Load<'_>) -> Result<PathBuf, Exit> {
+        match &self.socket {
+            Some(path) => Ok(path.clone()),
+            None => Ok(load()?.admin.socket),
+        }
+    }
 }
 
 /// `jabiru status`.
@@ -215,11 +228,6 @@ pub fn restore(args: &RestoreArgs, load: impl Fn() -> Result<Config, Exit>) -> E
     ask_for(&args.socket, &load, &request, WORK_TIME_MAX).map_or_else(|exit| exit, say)
 }
 
-/// Stops the node.
-pub fn stop(args: &SocketArgs, load: impl Fn() -> Result<Config, Exit>) -> Exit {
-    ask(args, &load, &Request::Stop).map_or_else(|exit| exit, say)
-}
-
 fn list(socket: &SocketArgs, load: Load<'_>, as_json: bool) -> Exit {
     let accounts = all(|from| match ask(socket, load, &Request::UserList { from })? {
         Response::Users { accounts, next } => Ok((accounts, next)),
@@ -284,16 +292,13 @@ pub fn ask(socket: &SocketArgs, load: Load<'_>, request: &Request) -> Result<Res
 }
 
 /// The same, and how long its answer may take.
-fn ask_for(
+pub fn ask_for(
     socket: &SocketArgs,
     load: Load<'_>,
     request: &Request,
     patience: Duration,
 ) -> Result<Response, Exit> {
-    let path = match &socket.socket {
-        Some(path) => path.clone(),
-        None => load()?.admin.socket,
-    };
+    let path = socket.path(load)?;
     let said = || -> io::Result<Response> {
         let mut stream = UnixStream::connect(&path)?;
         stream.set_read_timeout(Some(patience))?;

@@ -3,7 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::admin::report::{NodeLine, Status};
-use crate::admin::requests::{BanLine, ContactLine, OfflineLine, SessionLine};
+use crate::admin::requests::{
+    BanLine, ContactLine, EventLine, MemberLine, OfflineLine, SessionLine,
+};
+use crate::xep::time::utc;
 
 /// All nodes, and the verdict.
 pub fn status(status: &Status) -> String {
@@ -28,7 +31,8 @@ pub fn status(status: &Status) -> String {
         let cells = std::iter::once("LATE".to_owned()).chain(late);
         rows.iter_mut().zip(cells).for_each(|(row, cell)| row.push(cell));
     }
-    format!("{}\n{}", columns(&rows), status.verdict)
+    let lines = std::iter::once(&status.verdict).chain(&status.notes);
+    format!("{}\n{}", columns(&rows), lines.cloned().collect::<Vec<_>>().join("\n"))
 }
 
 fn line(node: &NodeLine, from: &str) -> Vec<String> {
@@ -37,7 +41,7 @@ fn line(node: &NodeLine, from: &str) -> Vec<String> {
     let here = if node.node == from { "*" } else { "" };
     vec![
         format!("{}{here}", node.node),
-        node.state.clone(),
+        state(node),
         node.address.clone(),
         node.version.clone(),
         node.uptime.map_or("-".into(), |seconds| span(Duration::from_secs(seconds))),
@@ -50,20 +54,56 @@ fn line(node: &NodeLine, from: &str) -> Vec<String> {
     ]
 }
 
+/// What a node is up to; of one that drains, how far it is.
+fn state(node: &NodeLine) -> String {
+    match (node.state.as_str(), node.sessions, node.draining_for) {
+        ("draining", Some(left), Some(seconds)) => {
+            format!("draining, {left} left, {} to go", span(Duration::from_secs(seconds)))
+        }
+        ("draining", Some(left), None) => format!("draining, {left} left"),
+        (word, ..) => word.to_owned(),
+    }
+}
+
 /// Who is connected.
 pub fn sessions(sessions: &[SessionLine], count: usize) -> String {
-    let mut rows = vec![["JID", "NODE", "PRIORITY", "SINCE"].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["JID", "NODE", "ADDRESS", "PRIORITY", "SINCE"].map(str::to_owned).to_vec()];
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     rows.extend(sessions.iter().map(|session| {
         let since = now.saturating_sub(Duration::from_millis(session.bound));
         let priority = session.priority.map_or("-".into(), |priority| priority.to_string());
-        vec![session.jid.clone(), session.node.clone(), priority, span(since)]
+        let address = session.address.clone().unwrap_or("-".into());
+        vec![session.jid.clone(), session.node.clone(), address, priority, span(since)]
     }));
     match sessions.len() {
         shown if shown < count => format!("{}\n{shown} of {count} sessions", columns(&rows)),
         1 => format!("{}\n1 session", columns(&rows)),
         _ => format!("{}\n{count} sessions", columns(&rows)),
     }
+}
+
+/// All nodes of the cluster, whether they run or not.
+pub fn nodes(nodes: &[MemberLine]) -> String {
+    let line = |node: &MemberLine| {
+        let state = match &node.removed {
+            Some(removal) => format!("removed on {}, {}", removal.by, moment(removal.at)),
+            None => node.state.clone(),
+        };
+        vec![node.node.clone(), state, node.address.clone(), node.version.clone()]
+    };
+    listed(&["NODE", "STATE", "ADDRESS", "VERSION"], nodes.iter().map(line), "node")
+}
+
+/// What has happened.
+pub fn events(events: &[EventLine]) -> String {
+    let line = |event: &EventLine| vec![moment(event.at), event.node.clone(), event.words.clone()];
+    listed(&["TIME", "NODE", "EVENT"], events.iter().map(line), "event")
+}
+
+/// A time of day (XEP-0082), of milliseconds since 1970.
+fn moment(millis: u64) -> String {
+    utc(UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH))
 }
 
 /// Who is banned.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::durable::news;
 use crate::cluster::node::NodeName;
+use crate::cluster::protocol::Protocol;
 use crate::cluster::settings::Settings;
 use crate::units::Span;
 
@@ -26,9 +27,14 @@ pub struct Config {
     /// Addresses or names with a port where other nodes may be. A name is
     /// looked up again at every try, and each of its addresses is tried.
     pub seeds: Vec<String>,
-    /// The file with the cookie, readable by its owner alone. The variable
-    /// `JABIRU_COOKIE` goes before it.
+    /// The file with the cookie, readable by its owner alone. With two lines
+    /// the first is used and both are accepted; a changed file is read again
+    /// within seconds. The variable `JABIRU_COOKIE` goes before it.
     pub cookie_file: PathBuf,
+    /// The newest protocol that this node speaks with others, 1 or 2. To be
+    /// lowered only while nodes of an older version that misbehave are
+    /// replaced: each pair of nodes finds the newest that both speak by itself.
+    pub protocol_max: u8,
     /// Between two rounds of gossip. 100 ms are good for 20 nodes, 200 ms for
     /// 100, 500 ms for more.
     pub gossip_interval: Span,
@@ -52,6 +58,7 @@ impl Default for Config {
             advertise: None,
             seeds: Vec::new(),
             cookie_file: "cookie".into(),
+            protocol_max: Protocol::NEWEST.number(),
             gossip_interval: Span::millis(100),
             phi: 8,
             nodes_max: 256,

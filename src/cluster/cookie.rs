@@ -32,6 +32,8 @@ pub enum Purpose {
     Mesh,
     /// Making up what accounts that do not exist seem to have.
     MadeUpAccounts,
+    /// Showing which cookie it is.
+    Fingerprint,
 }
 
 /// The secret.
@@ -63,6 +65,9 @@ pub enum CookieError {
     /// It is too short to be a secret.
     #[error("a cookie has at least {BYTES_MIN} bytes; `jabiru cookie` makes one")]
     Short,
+    /// There are too many.
+    #[error("there may be two cookies, one a line: the one in use, then the other")]
+    Many,
 }
 
 impl Cookie {
@@ -88,19 +93,18 @@ impl Cookie {
         Ok(Self(Zeroizing::new(text.as_bytes().to_vec())))
     }
 
-    /// Reads the file at `path`, which nobody else may read.
+    /// The text of the file at `path`, which nobody else may read.
     ///
     /// # Errors
     /// [`CookieError`], with the cure.
-    pub fn read(path: &Path) -> Result<Self, CookieError> {
+    pub fn text_of(path: &Path) -> Result<Zeroizing<String>, CookieError> {
         use std::os::unix::fs::PermissionsExt;
         let failed = |source| CookieError::Read { path: path.to_owned(), source };
         let mode = fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(CookieError::Open { path: path.to_owned(), mode });
         }
-        let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
-        Self::new(&text)
+        fs::read_to_string(path).map(Zeroizing::new).map_err(failed)
     }
 
     /// The text, to be written into a file or shown to its owner.
@@ -114,6 +118,7 @@ impl Cookie {
             Purpose::Gossip => b"jabiru 1 gossip",
             Purpose::Mesh => b"jabiru 1 mesh",
             Purpose::MadeUpAccounts => b"jabiru 1 made-up accounts",
+            Purpose::Fingerprint => b"jabiru 1 fingerprint",
         };
         let mut key = Zeroizing::new([0; 32]);
         Hkdf::<Sha256>::new(None, &self.0)
@@ -142,7 +147,7 @@ mod tests {
         fs::write(&path, cookie.text()).expect("written");
         for (mode, is_fine) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("mode");
-            assert_eq!(Cookie::read(&path).is_ok(), is_fine, "{mode:o}");
+            assert_eq!(Cookie::text_of(&path).is_ok(), is_fine, "{mode:o}");
         }
     }
 

@@ -3,15 +3,16 @@
 //! is in here: `mesh` and the simulation drive it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::custody::Custody;
-use super::frame::{Frame, Heartbeat, Letter, Parcel, Pull};
+use super::frame::{Frame, Heartbeat, Parcel};
 use super::members::Members;
 use super::membership::{Membership, Step};
 use super::moment::Moment;
 use super::news::{Input, Output, Reason};
-use super::node::{LinkId, Node, NodeId, Peer as Told};
-use super::peer::Path;
+use super::node::{Node, NodeId, NodeName, Peer as Told};
+use super::peer::{Cause, Path};
 use super::replicator::Replicator;
 use super::rows::RowChange;
 use super::settings::{Counts, Settings};
@@ -103,6 +104,10 @@ impl Core {
                 self.heartbeat_next = now;
                 self.tell_members(out);
             }
+            Input::Expel { name } => {
+                self.membership.expel(&name);
+                self.judge(now, out);
+            }
             Input::Leave => self.leave(now, out),
             Input::Stalled => self.membership.stalled(now, &mut self.counts),
         }
@@ -123,6 +128,11 @@ impl Core {
         &self.counts
     }
 
+    /// Deliveries of ours that nobody has taken yet.
+    pub fn undelivered(&self) -> usize {
+        self.custody.undelivered()
+    }
+
     /// How many changes our own rows have seen.
     pub fn version(&self) -> u64 {
         self.replicator.own.version()
@@ -131,6 +141,12 @@ impl Core {
     /// Whether we know of this node.
     pub fn knows(&self, id: NodeId) -> bool {
         self.membership.peers.contains_key(&id)
+    }
+
+    /// Whether a node with this name, and another id, is heard of just now, by
+    /// us or by a neighbour.
+    pub fn hears(&self, now: Moment, name: &NodeName, but: NodeId) -> bool {
+        self.membership.hears(now, name, but)
     }
 
     /// Whether there is a way to this node now.
@@ -202,8 +218,8 @@ impl Core {
         }
         for step in steps {
             match step {
-                Step::Show(id) => self.show(id, out),
-                Step::Hide(id) => self.hide(id, out),
+                Step::Show(id, away) => self.show(id, away, out),
+                Step::Hide(id, cause) => self.hide(id, cause, out),
                 Step::Path(id) => {
                     let letter = self.custody.path_changed(now, id);
                     self.letters(id, letter, out);
@@ -219,7 +235,7 @@ impl Core {
         self.tell_members(out);
     }
 
-    fn show(&mut self, id: NodeId, out: &mut Vec<Output>) {
+    fn show(&mut self, id: NodeId, away: Option<Duration>, out: &mut Vec<Output>) {
         if !self.replicator.admit(id) {
             self.counts.nodes_refused += 1;
         }
@@ -227,11 +243,19 @@ impl Core {
         if self.replicator.version_of(id) > 0 {
             self.counts.shown_again += 1;
         }
+        if let Some(peer) = self.membership.peers.get(&id) {
+            let (node, nodes) = (peer.node.clone(), self.membership.members().count());
+            out.push(Output::Came { node, away, nodes });
+        }
         let _ = self.send(id, self.replicator.digest(), out);
     }
 
-    fn hide(&mut self, id: NodeId, out: &mut Vec<Output>) {
+    fn hide(&mut self, id: NodeId, cause: Cause, out: &mut Vec<Output>) {
         self.counts.hidden += 1;
+        if let Some(peer) = self.membership.peers.get(&id) {
+            let (node, nodes) = (peer.node.clone(), self.membership.members().count());
+            out.push(Output::Gone { node, cause, nodes });
+        }
         self.replicator.set_visible(id, false);
         // whoever plans again must not find the node
         self.tell_members(out);
@@ -287,48 +311,6 @@ impl Core {
             out.push(Output::Send { link, frame: Frame::Goodbye });
         }
         self.left = true;
-    }
-
-    pub(super) fn letters(
-        &mut self,
-        to: NodeId,
-        letters: impl IntoIterator<Item = Letter>,
-        out: &mut Vec<Output>,
-    ) {
-        for letter in letters {
-            // without a path it stays in custody, and is written on the next
-            let _ = self.send(to, Parcel::Letter(letter), out);
-        }
-    }
-
-    pub(super) fn pull(
-        &mut self,
-        pulls: impl IntoIterator<Item = (NodeId, Pull)>,
-        out: &mut Vec<Output>,
-    ) {
-        for (to, pull) in pulls {
-            // without a path it is asked again when there is one
-            let _ = self.send(to, Parcel::Pull(pull), out);
-        }
-    }
-
-    /// Sends a parcel on the path of now; gives it back if there is none.
-    pub(super) fn send(
-        &self,
-        to: NodeId,
-        parcel: Parcel,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Parcel> {
-        let echo = |link: LinkId| self.membership.links.get(link).map_or(0, |link| link.stamp);
-        let (link, frame) = match self.membership.path(to) {
-            Path::None => return Err(parcel),
-            Path::Direct(link) => (link, Frame::Direct { echo: echo(link), parcel }),
-            Path::Relay { link, .. } => {
-                (link, Frame::Relay { echo: echo(link), from: self.me, to, parcel })
-            }
-        };
-        out.push(Output::Send { link, frame });
-        Ok(())
     }
 }
 

@@ -122,6 +122,11 @@ impl Custody {
         self.inbound.iter_mut().filter_map(due).collect()
     }
 
+    /// Letters of ours that nobody has taken over yet.
+    pub(super) fn undelivered(&self) -> usize {
+        self.outbound.values().map(Outbound::count).sum()
+    }
+
     /// `peer` is gone: all that it has not taken comes back, in order.
     pub(super) fn take_back(&mut self, peer: NodeId) -> Vec<(Bytes, Reason)> {
         let letters = self.outbound.get_mut(&peer).map(Outbound::take_back).unwrap_or_default();

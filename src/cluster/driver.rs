@@ -9,20 +9,23 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_rustls::TlsStream;
 use tracing::{debug, error, warn};
 
 use crate::cluster::config::Config;
-use crate::cluster::cookie::Cookie;
+use crate::cluster::doorman;
 use crate::cluster::events::{Event, Events};
 use crate::cluster::gossip::Gossip;
 use crate::cluster::handle::Cluster;
-use crate::cluster::handshake::{Greeter, Stranger};
+use crate::cluster::handshake::{Greeted, Greeter, Stranger};
+use crate::cluster::history::What;
+use crate::cluster::keyring::Keyring;
 use crate::cluster::mesh;
 use crate::cluster::news::{Dialed, Failure, Input};
-use crate::cluster::node::{Node, NodeId};
+use crate::cluster::node::{Node, NodeId, NodeState};
 use crate::cluster::notice::Notice;
-use crate::cluster::seeds;
+use crate::cluster::proof::{Verdict, Wish};
+use crate::cluster::protocol::Protocol;
+use crate::cluster::seeds::{self, Seeds};
 use crate::metrics;
 
 /// How long a dial may take until the host counts as unreachable. A guess:
@@ -94,15 +97,22 @@ enum Failed {
 /// [`StartError`].
 pub fn start(
     config: Config,
-    cookie: &Arc<Cookie>,
+    ring: &Arc<Keyring>,
     me: Node,
 ) -> Result<(Arc<Cluster>, Events, Running), StartError> {
     let (udp, tcp) = bind(config.listen)?;
     let bound = udp.local_addr().map_err(anyhow::Error::from)?;
     let address = config.advertise.unwrap_or_else(|| seeds::own_address(bound, &config.seeds));
     let (dials, dialing) = mpsc::unbounded_channel();
-    let (cluster, events) = Cluster::new(me.clone(), address, config.settings(), dials);
-    let greeter = Greeter::new(me.clone(), cookie)?;
+    let (cluster, events) = Cluster::new(
+        me.clone(),
+        address,
+        config.settings(),
+        Seeds::new(config.seeds.clone()),
+        dials,
+    );
+    let newest = Protocol::new(config.protocol_max).unwrap_or(Protocol::NEWEST);
+    let greeter = Greeter::new(me.clone(), Arc::clone(ring), newest)?;
     let (writing, written) = mpsc::channel(1);
     let strangers = std::sync::Mutex::default();
     let driver = Arc::new(Driver { cluster: Arc::clone(&cluster), greeter, writing, strangers });
@@ -114,9 +124,9 @@ pub fn start(
     let (end, ended) = oneshot::channel();
     // chitchat must be started on the runtime that it stays on
     let (tell, told) = std::sync::mpsc::sync_channel(1);
-    let cookie = Arc::clone(cookie);
+    let ring = Arc::clone(ring);
     let run = async move {
-        let gossip = match Gossip::start(&config, &cookie, &me, udp, address).await {
+        let gossip = match Gossip::start(&config, &ring, &me, udp, address).await {
             Ok(gossip) => gossip,
             Err(error) => return drop(tell.send(Err(error))),
         };
@@ -187,7 +197,7 @@ async fn run(
         () = tick(&cluster) => {}
         () = flush(&cluster) => {}
         () = poll(&cluster, &gossip, &config) => {}
-        () = seeds::look(&driver, &gossip, &config.seeds) => {}
+        () = seeds::look(&driver, &gossip) => {}
     }
     Ok(())
 }
@@ -202,7 +212,9 @@ async fn tick(cluster: &Arc<Cluster>) {
     loop {
         ticks.tick().await;
         if last.elapsed() >= settings.stall_min {
-            warn!(milliseconds = last.elapsed().as_millis(), "this process stood still");
+            let milliseconds = u64::try_from(last.elapsed().as_millis()).unwrap_or(u64::MAX);
+            warn!(milliseconds, "this process stood still");
+            cluster.history.note(What::Stalled { milliseconds });
             cluster.input(Input::Stalled);
         }
         last = Instant::now();
@@ -250,10 +262,12 @@ async fn accept(driver: Arc<Driver>, listener: TcpListener) {
         };
         let driver = Arc::clone(&driver);
         tokio::spawn(async move {
-            let greeted = driver.greeter.accept(tcp).await;
+            let judge = async |node: &Node, wish| doorman::judge(&driver.cluster, node, wish).await;
+            let greeted = driver.greeter.accept(tcp, judge).await;
             drop(permit);
             match greeted {
-                Ok((node, tls)) => mesh::run(&driver, node, tls, Dialed::Theirs, None).await,
+                Ok(greeted) => mesh::run(&driver, greeted, Dialed::Theirs, None).await,
+                Err(Stranger::Inquired) => {}
                 Err(stranger) => driver.refuse(&stranger, address),
             }
         });
@@ -265,12 +279,12 @@ impl Driver {
         let mut how = Failure::Unreachable;
         for _ in 0..DIAL_TRIES {
             match self.try_dial(address).await {
-                Ok((node, tls)) => {
-                    if node.id != peer {
+                Ok(greeted) => {
+                    if greeted.node.id != peer {
                         // its address has another life: the former one is gone
                         self.cluster.input(Input::ConnectFailed { peer, how: Failure::Refused });
                     }
-                    return mesh::run(&self, node, tls, Dialed::Ours, address).await;
+                    return mesh::run(&self, greeted, Dialed::Ours, address).await;
                 }
                 Err(Failed::Refused) => {
                     how = Failure::Refused;
@@ -283,10 +297,7 @@ impl Driver {
         self.cluster.input(Input::ConnectFailed { peer, how });
     }
 
-    async fn try_dial(
-        &self,
-        address: Option<SocketAddr>,
-    ) -> Result<(Node, TlsStream<TcpStream>), Failed> {
+    async fn try_dial(&self, address: Option<SocketAddr>) -> Result<Greeted, Failed> {
         let address = address.ok_or(Failed::Unreachable)?;
         let tcp = match timeout(DIAL_TIME_MAX, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => tcp,
@@ -295,24 +306,40 @@ impl Driver {
             }
             Ok(Err(_)) | Err(_) => return Err(Failed::Unreachable),
         };
-        self.greeter.dial(tcp).await.map_err(|stranger| {
+        self.greeter.dial(tcp, Wish::Link).await.map_err(|stranger| {
             debug!(%address, %stranger, "cannot greet a node");
             match stranger {
                 Stranger::Io(_) | Stranger::Refused => Failed::Broken,
-                Stranger::Late | Stranger::Foreign | Stranger::Normaliser | Stranger::Cookie => {
+                Stranger::Turned(verdict) => {
+                    self.turned(verdict);
+                    Failed::Unreachable
+                }
+                Stranger::Late | Stranger::Foreign | Stranger::Cookie | Stranger::Inquired => {
                     Failed::Unreachable
                 }
             }
         })
     }
 
+    /// Another node does not let us in. Who was removed, and has nobody left
+    /// who would have him, ends. (One that says so may only not know yet that
+    /// we were asked to return.)
+    pub(super) fn turned(&self, verdict: Verdict) {
+        let members = self.cluster.members();
+        let is_leaving = members.get(members.me()).map(|me| me.state) == Some(NodeState::Leaving);
+        if verdict == Verdict::Removed && members.count() == 1 && !is_leaving {
+            self.cluster.tell(Event::Removed);
+        }
+    }
+
     /// Counts, and says so now and then.
     fn refuse(&self, stranger: &Stranger, address: SocketAddr) {
         let word = match stranger {
-            Stranger::Io(_) | Stranger::Refused => "connection",
+            Stranger::Io(_) | Stranger::Refused | Stranger::Inquired => "connection",
             Stranger::Late => "late",
             Stranger::Foreign => "foreign",
-            Stranger::Normaliser => "normaliser",
+            Stranger::Turned(Verdict::Normaliser) => "normaliser",
+            Stranger::Turned(_) => "turned away",
             Stranger::Cookie => "cookie",
         };
         metrics::count(metrics::MESH_REFUSED, word);

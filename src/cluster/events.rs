@@ -54,6 +54,8 @@ pub enum Event {
         /// Its id.
         by: NodeId,
     },
+    /// The others have removed this node: we must end.
+    Removed,
     /// Gossip has ended, and our view of the others is frozen: we must end.
     Frozen(String),
 }

@@ -8,10 +8,8 @@ use crdts::VClock;
 use serde::{Deserialize, Serialize};
 
 use super::node::{NodeId, NodeState};
+use super::protocol::Protocol;
 use super::rows::{Kind, SoftRow};
-
-/// The version of this format that we speak.
-pub const VERSION: u8 = 1;
 
 /// The most bytes of one frame on the wire, without its length. More than the
 /// largest stanza (512 KiB) and the largest part of a snapshot; a longer one
@@ -217,9 +215,9 @@ pub struct Part {
 /// the link: the peer is at fault; the last is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// Another version.
-    #[error("the frame is of version {0}, we speak {VERSION}")]
-    Version(u8),
+    /// Another protocol than was agreed on.
+    #[error("the frame is of protocol {0}, which is not what was agreed on")]
+    Protocol(u8),
     /// Longer than allowed, packed or unpacked.
     #[error("the frame is longer than allowed")]
     TooLong,
@@ -236,19 +234,19 @@ const PLAIN: u8 = 0;
 const PACKED: u8 = 1;
 
 impl Frame {
-    /// Writes the frame behind what is in `out`; on an error `out` is as
-    /// before.
-    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    /// Writes the frame behind what is in `out`, as `protocol` has it; on an
+    /// error `out` is as before.
+    pub fn encode(&self, protocol: Protocol, out: &mut Vec<u8>) -> Result<(), FrameError> {
         let start = out.len();
-        let written = self.write(out, start);
+        let written = self.write(protocol.number(), out, start);
         if written.is_err() {
             out.truncate(start);
         }
         written
     }
 
-    fn write(&self, out: &mut Vec<u8>, start: usize) -> Result<(), FrameError> {
-        out.extend_from_slice(&[VERSION, PLAIN]);
+    fn write(&self, version: u8, out: &mut Vec<u8>, start: usize) -> Result<(), FrameError> {
+        out.extend_from_slice(&[version, PLAIN]);
         let body = start + 2;
         // with a Vec behind it postcard fails for no frame of ours
         let mut written =
@@ -263,7 +261,7 @@ impl Frame {
                 .map_err(|_| FrameError::OwnTooLong)?;
             let length = u32::try_from(length).map_err(|_| FrameError::OwnTooLong)?;
             out.truncate(start);
-            out.extend_from_slice(&[VERSION, PACKED]);
+            out.extend_from_slice(&[version, PACKED]);
             out.extend_from_slice(&length.to_le_bytes());
             out.extend_from_slice(&packed);
         }
@@ -273,15 +271,19 @@ impl Frame {
         Ok(())
     }
 
-    /// Reads one whole frame. Whatever the bytes, it costs no more memory
-    /// than a small multiple of the unpacked bound.
-    pub fn decode(bytes: &[u8]) -> Result<Frame, FrameError> {
+    /// Reads one whole frame of `protocol`. Whatever the bytes, it costs no
+    /// more memory than a small multiple of the unpacked bound.
+    pub fn decode(protocol: Protocol, bytes: &[u8]) -> Result<Frame, FrameError> {
         if bytes.len() > FRAME_BYTES_MAX {
             return Err(FrameError::TooLong);
         }
-        match bytes {
-            [VERSION, PLAIN, body @ ..] => read(body),
-            [VERSION, PACKED, a, b, c, d, packed @ ..] => {
+        let (version, rest) = bytes.split_first().ok_or(FrameError::Malformed)?;
+        if *version != protocol.number() {
+            return Err(FrameError::Protocol(*version));
+        }
+        match rest {
+            [PLAIN, body @ ..] => read(body),
+            [PACKED, a, b, c, d, packed @ ..] => {
                 let length = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
                 if length > UNPACKED_BYTES_MAX {
                     return Err(FrameError::TooLong);
@@ -290,8 +292,7 @@ impl Frame {
                     zstd::bulk::decompress(packed, length).map_err(|_| FrameError::Malformed)?;
                 read(&body)
             }
-            [VERSION, ..] | [] => Err(FrameError::Malformed),
-            [version, ..] => Err(FrameError::Version(*version)),
+            _ => Err(FrameError::Malformed),
         }
     }
 

@@ -3,6 +3,7 @@
 //! it.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chitchat::{
@@ -11,7 +12,7 @@ use chitchat::{
 };
 
 use crate::cluster::config::Config;
-use crate::cluster::cookie::Cookie;
+use crate::cluster::keyring::Keyring;
 use crate::cluster::node::{Node, NodeId, NodeState, Peer};
 use crate::cluster::transport::Sealed;
 use crate::xmpp::jid::NORMALISER;
@@ -46,7 +47,7 @@ impl Gossip {
     /// When the codec's sockets on loopback cannot be made.
     pub(super) async fn start(
         config: &Config,
-        cookie: &Cookie,
+        ring: &Arc<Keyring>,
         me: &Node,
         socket: UdpSocket,
         address: SocketAddr,
@@ -72,12 +73,12 @@ impl Gossip {
         };
         let keys = [
             (key::MESH, address.to_string()),
-            (key::STATE, write_state(NodeState::Joining).into()),
+            (key::STATE, NodeState::Joining.to_string()),
             (key::SOFTWARE, env!("CARGO_PKG_VERSION").into()),
             (key::NORMALISER, NORMALISER.to_string()),
         ];
         let keys = keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let transport = Sealed::new(socket, cookie, me.id);
+        let transport = Sealed::new(socket, ring, me.id);
         let chitchat = spawn_chitchat(chitchat_config, keys, &*transport).await?;
         Ok(Self { chitchat, me: me.id })
     }
@@ -101,7 +102,7 @@ impl Gossip {
     pub(super) async fn publish(&self, state: NodeState) {
         let chitchat = self.chitchat.chitchat();
         let mut chitchat = chitchat.lock().await;
-        chitchat.self_node_state().set(key::STATE, write_state(state));
+        chitchat.self_node_state().set(key::STATE, state.to_string());
     }
 
     /// Waits until gossip has ended: then our view of the others is frozen,
@@ -132,15 +133,6 @@ fn read_peer(id: &ChitchatId, keys: &Keys) -> Option<Peer> {
     })
 }
 
-fn write_state(state: NodeState) -> &'static str {
-    match state {
-        NodeState::Joining => "joining",
-        NodeState::Serving => "serving",
-        NodeState::Draining => "draining",
-        NodeState::Leaving => "leaving",
-    }
-}
-
 fn read_state(text: &str) -> NodeState {
     match text {
         "serving" => NodeState::Serving,
@@ -159,7 +151,7 @@ mod tests {
         for state in
             [NodeState::Joining, NodeState::Serving, NodeState::Draining, NodeState::Leaving]
         {
-            assert_eq!(read_state(write_state(state)), state);
+            assert_eq!(read_state(&state.to_string()), state);
         }
     }
 }

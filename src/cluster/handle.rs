@@ -8,24 +8,24 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::AbortHandle;
-use tracing::{debug, info, warn};
 
 use crate::cluster::asks::{self, Asks};
 use crate::cluster::core::Core;
 use crate::cluster::events::{Event, Events, Gate};
-use crate::cluster::frame::Frame;
+use crate::cluster::history::{History, What};
+use crate::cluster::line::Line;
 use crate::cluster::members::Members;
 use crate::cluster::moment::Moment;
 use crate::cluster::news::{Dialed, Input, Output};
-use crate::cluster::node::{LinkId, Node, NodeId, NodeState, Peer};
-use crate::cluster::receipt::Receipt;
+use crate::cluster::node::{LinkId, Node, NodeId, NodeName, NodeState, Peer};
+use crate::cluster::registry::Registry;
 use crate::cluster::rows::SoftRow;
+use crate::cluster::seeds::Seeds;
 use crate::cluster::settings::{Counts, Settings};
 use crate::cluster::tables::Tables;
 use crate::cluster::view::PeerView;
@@ -42,28 +42,27 @@ pub struct Cluster {
     tables: Arc<Tables>,
     started: Instant,
     state: Mutex<State>,
-    members: watch::Sender<Arc<Members>>,
+    pub(super) members: watch::Sender<Arc<Members>>,
     gate: Gate,
     /// Letters that the rooms above have taken over since the last flush.
     pub(super) taken: Mutex<Vec<(NodeId, u64)>>,
     pub(super) flush: Notify,
     pub(super) dials: mpsc::UnboundedSender<(NodeId, Option<SocketAddr>)>,
     pub(super) asks: Asks,
+    /// What has happened.
+    pub history: History,
+    pub(super) seeds: Seeds,
+    /// Who was removed; there as soon as the durable tables are open.
+    pub(super) registry: OnceLock<Weak<Registry>>,
 }
 
-struct State {
-    core: Core,
-    lines: HashMap<LinkId, Line>,
-    addresses: HashMap<NodeId, SocketAddr>,
+/// All that one mutex holds.
+pub(super) struct State {
+    pub(super) core: Core,
+    pub(super) lines: HashMap<LinkId, Line>,
+    pub(super) addresses: HashMap<NodeId, SocketAddr>,
     next_link: u64,
-    out: Vec<Output>,
-}
-
-/// The way out to one connection.
-pub(super) struct Line {
-    pub(super) frames: mpsc::Sender<Frame>,
-    pub(super) reader: AbortHandle,
-    pub(super) writer: AbortHandle,
+    pub(super) out: Vec<Output>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -81,6 +80,7 @@ impl Cluster {
         me: Node,
         address: SocketAddr,
         settings: Settings,
+        seeds: Seeds,
         dials: mpsc::UnboundedSender<(NodeId, Option<SocketAddr>)>,
     ) -> (Arc<Self>, Events) {
         let tables = Arc::new(Tables::new(rand::random()));
@@ -106,6 +106,9 @@ impl Cluster {
             flush: Notify::new(),
             dials,
             asks: Asks::default(),
+            history: History::default(),
+            seeds,
+            registry: OnceLock::new(),
         };
         (Arc::new(cluster), events)
     }
@@ -139,12 +142,18 @@ impl Cluster {
     pub fn peers(&self) -> Vec<PeerView> {
         let state = lock(&self.state);
         let address = |id: NodeId| state.addresses.get(&id).copied();
-        PeerView::all(&state.core, self.now(), address)
+        let protocol = |link: LinkId| state.lines.get(&link).map(|line| line.protocol);
+        PeerView::all(&state.core, self.now(), address, protocol)
     }
 
     /// What was counted since the start.
     pub fn counts(&self) -> Counts {
         *lock(&self.state).core.counts()
+    }
+
+    /// Deliveries of ours that no other node has taken yet.
+    pub fn undelivered(&self) -> usize {
+        lock(&self.state).core.undelivered()
     }
 
     /// How many changes our own rows have seen.
@@ -172,9 +181,15 @@ impl Cluster {
         self.flush.notify_one();
     }
 
+    /// There may be a node at `seed`, too.
+    pub fn add_seed(&self, seed: &str) {
+        self.seeds.add(seed);
+    }
+
     /// Says what we are up to.
     pub fn set_state(self: &Arc<Self>, state: NodeState) {
         self.input(Input::State(state));
+        self.history.note(What::State { state });
         self.flush.notify_one();
     }
 
@@ -213,7 +228,19 @@ impl Cluster {
         self.inputs(late);
     }
 
-    pub(super) fn gossiped(self: &Arc<Self>, peers: Vec<Peer>) {
+    /// Whether a node with this name, and another id, is heard of just now.
+    pub(super) fn hears(&self, name: &NodeName, but: NodeId) -> bool {
+        lock(&self.state).core.hears(self.now(), name, but)
+    }
+
+    /// Whether this name was removed from the cluster.
+    pub(super) fn is_removed(&self, name: &NodeName) -> bool {
+        let registry = self.registry.get().and_then(Weak::upgrade);
+        registry.is_some_and(|registry| registry.is_removed(name))
+    }
+
+    pub(super) fn gossiped(self: &Arc<Self>, mut peers: Vec<Peer>) {
+        peers.retain(|peer| !self.is_removed(&peer.node.name));
         let mut state = lock(&self.state);
         for peer in &peers {
             state.addresses.insert(peer.node.id, peer.address);
@@ -257,72 +284,9 @@ impl Cluster {
         self.gate.tell(event);
     }
 
-    fn now(&self) -> Moment {
+    pub(super) fn now(&self) -> Moment {
         let micros = self.started.elapsed().as_micros();
         Moment::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
-    }
-
-    fn handle(self: &Arc<Self>, state: &mut State, input: Input) {
-        let mut lost = Vec::new();
-        let mut next = Some(input);
-        while let Some(input) = next {
-            let mut out = std::mem::take(&mut state.out);
-            state.core.handle(self.now(), input, &mut out);
-            for output in out.drain(..) {
-                self.carry_out(state, output, &mut lost);
-            }
-            state.out = out;
-            next = lost.pop().map(|link| Input::LinkLost { link });
-        }
-    }
-
-    fn carry_out(self: &Arc<Self>, state: &mut State, output: Output, lost: &mut Vec<LinkId>) {
-        match output {
-            Output::Send { link, frame } => {
-                let Some(line) = state.lines.get(&link) else { return };
-                if line.frames.try_send(frame).is_err() {
-                    warn!(link = link.0, "a node reads too slowly: its connection is closed");
-                    state.lines.remove(&link).iter().for_each(Line::cut);
-                    lost.push(link);
-                }
-            }
-            Output::Close { link } => {
-                state.lines.remove(&link).iter().for_each(Line::cut);
-            }
-            Output::Connect { peer } => {
-                // a dial whose driver is gone is a process that ends
-                let _ = self.dials.send((peer, state.addresses.get(&peer).copied()));
-            }
-            Output::Delivery { from, number, body } => {
-                let receipt = Receipt::new(Arc::clone(self), from, number);
-                self.tell(Event::Delivery { from, body, receipt });
-            }
-            Output::Returned { to, body, reason } => {
-                debug!(%to, ?reason, "a delivery came back");
-                self.tell(Event::Returned { to, body, reason });
-            }
-            Output::Word { from, channel, body } => asks::heard(self, from, channel, &body),
-            Output::Unsaid { to, channel, body } => self.asks.unsaid(to, channel, body),
-            Output::Members(members) => {
-                self.say_members(&members);
-                self.asks.only(&members);
-                self.members.send_replace(Arc::clone(&members));
-                self.tell(Event::Members(members));
-            }
-            Output::Rows(rows) => self.tell(Event::Rows(rows)),
-            Output::Ghost { by } => self.tell(Event::Ghost { by }),
-        }
-    }
-
-    fn say_members(&self, members: &Members) {
-        let before = self.members.borrow();
-        for member in members.iter().filter(|member| !before.contains(member.node.id)) {
-            info!(node = %member.node.name, id = %member.node.id, nodes = members.count(), "node joined");
-        }
-        for member in before.iter().filter(|member| !members.contains(member.node.id)) {
-            info!(node = %member.node.name, id = %member.node.id, nodes = members.count(), "node gone");
-        }
-        crate::metrics::set(crate::metrics::NODES, members.count());
     }
 
     /// Asks another node, or ourselves, and waits for its answer at most for
@@ -338,12 +302,5 @@ impl Cluster {
         patience: Duration,
     ) -> Result<Bytes, asks::AskError> {
         asks::ask(self, to, topic, body, patience).await
-    }
-}
-
-impl Line {
-    fn cut(&self) {
-        self.reader.abort();
-        self.writer.abort();
     }
 }

@@ -1,53 +1,41 @@
-//! The first words on a mesh connection: TLS 1.3 with certificates that mean
-//! nothing, then each side proves that it has the cookie.
-//!
-//! The proof is an HMAC over the TLS exporter (RFC 5705), so nobody can stand
-//! between, and it says who we are. Who dials proves first: a stranger who
-//! connects learns nothing, not even our name.
+//! The first words on a mesh connection: TLS, then each side proves that it
+//! has the cookie. Who dials proves first: a stranger who connects learns
+//! nothing, not even our name. Who is not let in hears why.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use hmac::{Hmac, Mac};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
-use sha2::Sha256;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
-use zeroize::Zeroizing;
+use tokio_rustls::TlsStream;
 
-use crate::cluster::cookie::{Cookie, Purpose};
-use crate::cluster::node::{NAME_BYTES_MAX, Node, NodeId, NodeName};
+use crate::cluster::keyring::Keyring;
+use crate::cluster::mesh_tls::{MeshTls, Secured};
+use crate::cluster::node::Node;
+use crate::cluster::proof::{Proof, Role, Verdict, Wish};
+use crate::cluster::protocol::Protocol;
 use crate::xmpp::jid::NORMALISER;
-
-/// What every proof begins with: a name and the version of the mesh.
-const MAGIC: [u8; 4] = [b'J', b'b', b'm', 1];
-
-/// Label of the exporter (RFC 5705 §4); `EXPERIMENTAL` needs no registration.
-const EXPORTER: &[u8] = b"EXPERIMENTAL jabiru mesh 1";
 
 /// How long all of it may take. A guess; mostly it takes 2 ms.
 const TIME_MAX: Duration = Duration::from_secs(5);
-
-/// Who proves: the same bytes never prove the other side.
-#[derive(Clone, Copy)]
-enum Role {
-    Dialer = 1,
-    Listener = 2,
-}
 
 /// What is needed to greet other nodes.
 pub(super) struct Greeter {
     me: Node,
     normaliser: u16,
-    key: Zeroizing<[u8; 32]>,
-    server: TlsAcceptor,
-    client: TlsConnector,
+    ring: std::sync::Arc<Keyring>,
+    tls: MeshTls,
+}
+
+/// Who was greeted.
+pub(super) struct Greeted {
+    /// Who it is.
+    pub(super) node: Node,
+    /// How to speak with it.
+    pub(super) tls: TlsStream<TcpStream>,
+    /// In which protocol.
+    pub(super) protocol: Protocol,
 }
 
 /// Why a connection did not become a link.
@@ -59,239 +47,193 @@ pub(super) enum Stranger {
     /// It took too long.
     #[error("no proof came in time")]
     Late,
-    /// Not our protocol, or another version of it.
-    #[error("it speaks another protocol, or another version of ours")]
+    /// Not our protocol, or a version of it that we do not speak.
+    #[error("it speaks another protocol, or a version of ours that this one does not")]
     Foreign,
-    /// It would look for one user in another home than we.
-    #[error(
-        "its version normalises addresses in another way: two such nodes cannot serve together"
-    )]
-    Normaliser,
     /// Its proof is wrong.
     #[error("its cookie is another one")]
     Cookie,
     /// It closed when it had seen our proof.
     #[error("it did not accept our proof; most likely its cookie is another one")]
     Refused,
+    /// It is one of us, and is not let in.
+    #[error("{0}")]
+    Turned(Verdict),
+    /// It let us in, or we it, and that was all that was wanted.
+    #[error("it only asked")]
+    Inquired,
 }
 
 impl Greeter {
-    /// Greets as `me`, with a certificate made for this start.
+    /// Greets as `me`; speaks nothing newer than `newest`.
     ///
     /// # Errors
     /// When the certificate cannot be made.
-    pub(super) fn new(me: Node, cookie: &Cookie) -> Result<Self, anyhow::Error> {
-        let made = rcgen::generate_simple_self_signed(vec![CLUSTER_NAME.to_owned()])?;
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
-            .map_err(|error| anyhow::anyhow!(error))?;
-        let provider = Arc::new(ring::default_provider());
-        let only_13 = &[&rustls::version::TLS13];
-        let server = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(only_13)?
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)?;
-        let client = ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(only_13)?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-            .with_no_client_auth();
-        Ok(Self {
-            me,
-            normaliser: NORMALISER,
-            key: cookie.key(Purpose::Mesh),
-            server: TlsAcceptor::from(Arc::new(server)),
-            client: TlsConnector::from(Arc::new(client)),
-        })
+    pub(super) fn new(
+        me: Node,
+        ring: std::sync::Arc<Keyring>,
+        newest: Protocol,
+    ) -> Result<Self, anyhow::Error> {
+        Ok(Self { me, normaliser: NORMALISER, ring, tls: MeshTls::new(newest)? })
     }
 
     /// Greets whom we dialed.
-    pub(super) async fn dial(
-        &self,
-        tcp: TcpStream,
-    ) -> Result<(Node, TlsStream<TcpStream>), Stranger> {
+    pub(super) async fn dial(&self, tcp: TcpStream, wish: Wish) -> Result<Greeted, Stranger> {
         let greet = async {
             tcp.set_nodelay(true)?;
-            let name = ServerName::try_from(CLUSTER_NAME).map_err(io::Error::other)?;
-            let mut tls = TlsStream::from(self.client.connect(name, tcp).await?);
-            let exporter = export(&tls)?;
-            tls.write_all(&self.proof(Role::Dialer, &exporter)).await?;
+            let Secured { mut tls, exporter, protocol } = self.tls.connect(tcp).await?;
+            let protocol = protocol.ok_or(Stranger::Foreign)?;
+            if wish != Wish::Link && protocol == Protocol::OLDEST {
+                // whoever speaks it makes a link of every greeting
+                return Err(Stranger::Inquired);
+            }
+            let keys = self.ring.keys();
+            let proof = self.proof(protocol, wish.word());
+            tls.write_all(&proof.written(&keys, Role::Dialer, &exporter)).await?;
             tls.flush().await?;
-            let node = self.read_proof(&mut tls, Role::Listener, &exporter).await;
-            match node {
-                Err(Stranger::Io(_)) => Err(Stranger::Refused),
-                node => Ok((node?, tls)),
+            let heard = Proof::read(&mut tls, protocol, &keys, Role::Listener, &exporter).await;
+            let heard = heard.map_err(|stranger| match stranger {
+                Stranger::Io(_) => Stranger::Refused,
+                stranger => stranger,
+            })?;
+            match Verdict::of(heard.word) {
+                Some(Verdict::Welcome) if heard.normaliser != self.normaliser => {
+                    Err(Stranger::Turned(Verdict::Normaliser))
+                }
+                Some(Verdict::Welcome) => Ok(Greeted { node: heard.node, tls, protocol }),
+                Some(verdict) => Err(Stranger::Turned(verdict)),
+                None => Err(Stranger::Foreign),
             }
         };
         timeout(TIME_MAX, greet).await.unwrap_or(Err(Stranger::Late))
     }
 
-    /// Greets who dialed us.
+    /// Greets who dialed us. `judge` says whether it is let in.
     pub(super) async fn accept(
         &self,
         tcp: TcpStream,
-    ) -> Result<(Node, TlsStream<TcpStream>), Stranger> {
+        judge: impl AsyncFnOnce(&Node, Wish) -> Verdict,
+    ) -> Result<Greeted, Stranger> {
         let greet = async {
             tcp.set_nodelay(true)?;
-            let mut tls = TlsStream::from(self.server.accept(tcp).await?);
-            let exporter = export(&tls)?;
-            let node = self.read_proof(&mut tls, Role::Dialer, &exporter).await?;
-            tls.write_all(&self.proof(Role::Listener, &exporter)).await?;
-            tls.flush().await?;
-            Ok((node, tls))
+            let Secured { mut tls, exporter, protocol } = self.tls.accept(tcp).await?;
+            let protocol = protocol.ok_or(Stranger::Foreign)?;
+            let keys = self.ring.keys();
+            let heard = Proof::read(&mut tls, protocol, &keys, Role::Dialer, &exporter).await?;
+            let wish = Wish::of(heard.word).ok_or(Stranger::Foreign)?;
+            let verdict = match heard.normaliser == self.normaliser {
+                true => judge(&heard.node, wish).await,
+                false => Verdict::Normaliser,
+            };
+            // protocol 1 has no word for it: closing says it
+            if verdict == Verdict::Welcome || protocol > Protocol::OLDEST {
+                let proof = self.proof(protocol, verdict.word());
+                tls.write_all(&proof.written(&keys, Role::Listener, &exporter)).await?;
+                tls.flush().await?;
+            }
+            match (verdict, wish) {
+                (Verdict::Welcome, Wish::Link) => Ok(Greeted { node: heard.node, tls, protocol }),
+                (Verdict::Welcome, Wish::Inquire | Wish::Return) => Err(Stranger::Inquired),
+                (verdict, _) => Err(Stranger::Turned(verdict)),
+            }
         };
         timeout(TIME_MAX, greet).await.unwrap_or(Err(Stranger::Late))
     }
 
-    /// Magic, normaliser, id, length of the name, name, HMAC.
-    fn proof(&self, role: Role, exporter: &[u8; 32]) -> Vec<u8> {
-        let name = self.me.name.as_str();
-        let mut proof = MAGIC.to_vec();
-        proof.extend_from_slice(&self.normaliser.to_be_bytes());
-        proof.extend_from_slice(&self.me.id.generation.to_be_bytes());
-        proof.extend_from_slice(&self.me.id.random.to_be_bytes());
-        proof.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-        proof.extend_from_slice(name.as_bytes());
-        let mac = self.mac(role, exporter, &proof).finalize().into_bytes();
-        proof.extend_from_slice(&mac);
-        proof
-    }
-
-    async fn read_proof(
-        &self,
-        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-        role: Role,
-        exporter: &[u8; 32],
-    ) -> Result<Node, Stranger> {
-        let mut head = [0; MAGIC.len() + 19];
-        stream.read_exact(&mut head).await?;
-        let (magic, rest) = head.split_first_chunk::<4>().ok_or(Stranger::Foreign)?;
-        let (normaliser, rest) = rest.split_first_chunk::<2>().ok_or(Stranger::Foreign)?;
-        let (generation, rest) = rest.split_first_chunk::<8>().ok_or(Stranger::Foreign)?;
-        let (random, length) = rest.split_first_chunk::<8>().ok_or(Stranger::Foreign)?;
-        let length = usize::from(length.first().copied().unwrap_or(0));
-        if *magic != MAGIC || length > NAME_BYTES_MAX {
-            return Err(Stranger::Foreign);
-        }
-        let mut name = vec![0; length];
-        stream.read_exact(&mut name).await?;
-        let mut mac = [0; 32];
-        stream.read_exact(&mut mac).await?;
-        let said = [&head[..], &name].concat();
-        let is_right = self.mac(role, exporter, &said).verify_slice(&mac);
-        is_right.map_err(|_| Stranger::Cookie)?;
-        if u16::from_be_bytes(*normaliser) != self.normaliser {
-            return Err(Stranger::Normaliser);
-        }
-        let name = std::str::from_utf8(&name).ok().and_then(|name| NodeName::new(name).ok());
-        let id = NodeId::new(u64::from_be_bytes(*generation), u64::from_be_bytes(*random));
-        Ok(Node { id, name: name.ok_or(Stranger::Foreign)? })
-    }
-
-    fn mac(&self, role: Role, exporter: &[u8; 32], said: &[u8]) -> Hmac<Sha256> {
-        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&*self.key)
-            .expect("HMAC takes keys of any length");
-        mac.update(&[role as u8]);
-        mac.update(exporter);
-        mac.update(said);
-        mac
-    }
-}
-
-/// What the certificates say they are for; nobody reads it.
-const CLUSTER_NAME: &str = "jabiru.invalid";
-
-fn export(tls: &TlsStream<TcpStream>) -> Result<[u8; 32], Stranger> {
-    let exported = match tls {
-        TlsStream::Client(tls) => tls.get_ref().1.export_keying_material([0; 32], EXPORTER, None),
-        TlsStream::Server(tls) => tls.get_ref().1.export_keying_material([0; 32], EXPORTER, None),
-    };
-    exported.map_err(|error| Stranger::Io(io::Error::other(error)))
-}
-
-/// The cookie, not the certificate, says who is there.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("the mesh speaks TLS 1.3 only".into()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+    fn proof(&self, protocol: Protocol, word: u8) -> Proof {
+        Proof { protocol, word, normaliser: self.normaliser, node: self.me.clone() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::node::NodeId;
     use tokio::net::TcpListener;
 
-    fn greeter(name: &str, cookie: &str) -> Greeter {
-        let cookie = Cookie::new(cookie).expect("long enough");
+    const COOKIE: &str = "0123456789abcdef";
+
+    fn greeter(name: &str, cookie: &str, newest: Protocol) -> Greeter {
+        let ring = Keyring::new(cookie).expect("long enough");
         let node = Node { id: NodeId::new(7, 8), name: name.parse().expect("a name") };
-        Greeter::new(node, &cookie).expect("a certificate")
+        Greeter::new(node, ring, newest).expect("a certificate")
     }
 
-    async fn meet(dialer: Greeter, listener: Greeter) -> [Result<String, Stranger>; 2] {
+    fn newest(name: &str, cookie: &str) -> Greeter {
+        greeter(name, cookie, Protocol::NEWEST)
+    }
+
+    type Met = Result<(String, u8), Stranger>;
+
+    async fn meet(dialer: Greeter, listener: Greeter, wish: Wish, verdict: Verdict) -> [Met; 2] {
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = socket.local_addr().expect("bound");
+        let told = |greeted: Greeted| (greeted.node.name.to_string(), greeted.protocol.number());
         let accepted = async {
             let (tcp, _) = socket.accept().await?;
-            Ok(listener.accept(tcp).await?.0.name.to_string())
+            listener.accept(tcp, async |_, _| verdict).await.map(told)
         };
         let dialed = async {
             let tcp = TcpStream::connect(address).await?;
-            Ok(dialer.dial(tcp).await?.0.name.to_string())
+            dialer.dial(tcp, wish).await.map(told)
         };
         let (accepted, dialed) = tokio::join!(accepted, dialed);
         [dialed, accepted]
     }
 
     #[tokio::test]
-    async fn who_has_the_cookie_is_greeted() {
-        let both = meet(greeter("a", "0123456789abcdef"), greeter("b", "0123456789abcdef")).await;
-        let [Ok(dialed), Ok(accepted)] = both else { panic!("{both:?}") };
-        assert_eq!((&*dialed, &*accepted), ("b", "a"));
+    async fn who_has_the_cookie_is_greeted_in_the_newest_that_both_speak() {
+        let protocols = [Protocol::OLDEST, Protocol::NEWEST];
+        for (ours, theirs) in protocols.iter().flat_map(|a| protocols.map(|b| (*a, b))) {
+            let (dialer, listener) = (greeter("a", COOKIE, ours), greeter("b", COOKIE, theirs));
+            let both = meet(dialer, listener, Wish::Link, Verdict::Welcome).await;
+            let [Ok(dialed), Ok(accepted)] = both else { panic!("{both:?}") };
+            let spoken = ours.min(theirs).number();
+            assert_eq!((dialed, accepted), (("b".into(), spoken), ("a".into(), spoken)));
+        }
     }
 
     #[tokio::test]
-    async fn who_normalises_otherwise_is_refused_and_told_why_in_the_log() {
-        let mut newer = greeter("a", "0123456789abcdef");
+    async fn who_normalises_otherwise_is_refused_and_told_why() {
+        let mut newer = newest("a", COOKIE);
         newer.normaliser += 1;
-        let both = meet(newer, greeter("b", "0123456789abcdef")).await;
-        let [Err(Stranger::Refused), Err(Stranger::Normaliser)] = both else { panic!("{both:?}") };
+        let both = meet(newer, newest("b", COOKIE), Wish::Link, Verdict::Welcome).await;
+        let expected = Verdict::Normaliser;
+        let [Err(Stranger::Turned(dialed)), Err(Stranger::Turned(accepted))] = both else {
+            panic!("{both:?}")
+        };
+        assert_eq!((dialed, accepted), (expected, expected));
     }
 
     #[tokio::test]
     async fn who_has_another_cookie_is_told_nothing() {
-        let both = meet(greeter("a", "0123456789abcdef"), greeter("b", "0123456789abcdeF")).await;
+        let (dialer, listener) = (newest("a", COOKIE), newest("b", "0123456789abcdeF"));
+        let both = meet(dialer, listener, Wish::Link, Verdict::Welcome).await;
         let [Err(Stranger::Refused), Err(Stranger::Cookie)] = both else { panic!("{both:?}") };
+    }
+
+    #[tokio::test]
+    async fn who_only_asks_gets_an_answer_and_no_link() {
+        for (wish, verdict) in [
+            (Wish::Inquire, Verdict::Welcome),
+            (Wish::Inquire, Verdict::Removed),
+            (Wish::Return, Verdict::NameTaken),
+        ] {
+            let both = meet(newest("a", COOKIE), newest("b", COOKIE), wish, verdict).await;
+            match both {
+                [Ok(_), Err(Stranger::Inquired)] => assert_eq!(verdict, Verdict::Welcome),
+                [Err(Stranger::Turned(told)), Err(Stranger::Turned(_))] => {
+                    assert_eq!(told, verdict);
+                }
+                both => panic!("{both:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn in_protocol_1_who_is_not_let_in_is_not_answered() {
+        let (old, new) = (greeter("a", COOKIE, Protocol::OLDEST), newest("b", COOKIE));
+        let both = meet(old, new, Wish::Link, Verdict::Removed).await;
+        let [Err(Stranger::Refused), Err(Stranger::Turned(_))] = both else { panic!("{both:?}") };
     }
 }

@@ -5,23 +5,24 @@
 //! means to rows and letters is decided in `core`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::frame::Frame;
 use super::link::Links;
 use super::members::{Member, Members};
 use super::moment::Moment;
 use super::news::{Failure, Output};
-use super::node::{Node, NodeId, NodeState, Peer as Told};
-use super::peer::{Heart, Others, Path, Peer, Standing, Verdict};
+use super::node::{Node, NodeId, NodeName, NodeState, Peer as Told};
+use super::peer::{Cause, Heart, Others, Path, Peer, Standing, Verdict};
 use super::settings::{Counts, Settings};
 
 /// What has changed for a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Its rows are to be seen.
-    Show(NodeId),
+    /// Its rows are to be seen; it was hidden for so long, if ever.
+    Show(NodeId, Option<Duration>),
     /// Its rows are not to be seen, and what waited for it comes back.
-    Hide(NodeId),
+    Hide(NodeId, Cause),
     /// It was away for so long that its rows are to go.
     Forget(NodeId),
     /// It is reached by another path than before.
@@ -131,14 +132,14 @@ impl Membership {
             return false;
         }
         if let Some(known) = self.peers.get(&node.id) {
-            return known.node.name == node.name && !known.left;
+            return known.node.name == node.name && known.left.is_none();
         }
         let of_name = |peer: &&mut Peer| peer.node.name == node.name;
         for former in self.peers.values_mut().filter(of_name) {
             if former.node.id > node.id {
                 return false;
             }
-            former.left = true;
+            former.left = former.left.or(Some(Cause::Replaced));
         }
         if self.peers.len() >= self.settings.nodes_max {
             counts.nodes_refused += 1;
@@ -183,12 +184,16 @@ impl Membership {
             let verdict = peer.verdict(now, direct, others, accuse, &self.settings);
             match verdict {
                 Verdict::Show => {
+                    let away = match peer.standing {
+                        Standing::Hidden { since } => Some(now.since(since)),
+                        Standing::New | Standing::Visible | Standing::Forgotten => None,
+                    };
                     peer.standing = Standing::Visible;
-                    steps.push(Step::Show(id));
+                    steps.push(Step::Show(id, away));
                 }
-                Verdict::Hide => {
+                Verdict::Hide(cause) => {
                     peer.standing = Standing::Hidden { since: now };
-                    steps.push(Step::Hide(id));
+                    steps.push(Step::Hide(id, cause));
                 }
                 Verdict::Stay => {}
             }
@@ -224,6 +229,23 @@ impl Membership {
             in_use && is_fresh(link.heard)
         });
         open.map(|(_, link)| link.peer).collect()
+    }
+
+    /// Whether a node of this name, and with another id, is heard of just now.
+    pub(super) fn hears(&self, now: Moment, name: &NodeName, but: NodeId) -> bool {
+        let fresh = self.fresh(now);
+        let named = self.peers.iter().filter(|(id, peer)| peer.node.name == *name && **id != but);
+        let mut visible = named.filter(|(_, peer)| peer.is_visible() && peer.left.is_none());
+        visible.any(|(id, _)| {
+            fresh.contains(id) || fresh.iter().any(|by| by != id && self.reports(*by, *id))
+        })
+    }
+
+    /// All lives of this name are past.
+    pub(super) fn expel(&mut self, name: &NodeName) {
+        for peer in self.peers.values_mut().filter(|peer| peer.node.name == *name) {
+            peer.left = Some(Cause::Removed);
+        }
     }
 
     /// Whether `by` says that it has a link with `id`.
@@ -267,7 +289,7 @@ impl Membership {
     pub(super) fn dial(&mut self, now: Moment, out: &mut Vec<Output>) {
         let links = &self.links;
         for (id, peer) in &mut self.peers {
-            let wanted = (peer.gossip.is_some() || peer.is_visible()) && !peer.left;
+            let wanted = (peer.gossip.is_some() || peer.is_visible()) && peer.left.is_none();
             let idle = peer.link.is_none() && peer.dial.since.is_none();
             if wanted && idle && peer.dial.next <= now && links.of(*id).is_empty() {
                 peer.dial.since = Some(now);

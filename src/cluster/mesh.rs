@@ -13,9 +13,12 @@ use tracing::{debug, error, warn};
 
 use crate::cluster::driver::Driver;
 use crate::cluster::frame::{FRAME_BYTES_MAX, Frame, FrameError};
-use crate::cluster::handle::{Cluster, FRAMES_MAX, Line};
+use crate::cluster::handle::{Cluster, FRAMES_MAX};
+use crate::cluster::handshake::Greeted;
+use crate::cluster::line::Line;
 use crate::cluster::news::{Dialed, Input};
-use crate::cluster::node::{LinkId, Node};
+use crate::cluster::node::LinkId;
+use crate::cluster::protocol::Protocol;
 use crate::metrics;
 
 /// The length of a frame, as it is written before it.
@@ -31,14 +34,14 @@ const BUFFER_BYTES_KEPT: usize = 256 << 10;
 /// it.
 pub(super) async fn run(
     driver: &Arc<Driver>,
-    node: Node,
-    tls: TlsStream<TcpStream>,
+    greeted: Greeted,
     dialed: Dialed,
     address: Option<SocketAddr>,
 ) {
+    let Greeted { node, tls, protocol } = greeted;
     let cluster = &driver.cluster;
     let link = cluster.next_link();
-    debug!(node = %node.name, link = link.0, ?dialed, "connected");
+    debug!(node = %node.name, link = link.0, ?dialed, %protocol, "connected");
     let (reading, writing) = split(tls);
     let (frames, to_write) = mpsc::channel(FRAMES_MAX);
     // the core hears of the link before it hears a frame of it
@@ -47,7 +50,7 @@ pub(super) async fn run(
         let cluster = Arc::clone(cluster);
         async move {
             if started.await.is_ok() {
-                let lost = read(&cluster, link, reading).await;
+                let lost = read(&cluster, (link, protocol), reading).await;
                 debug!(link = link.0, reason = %lost, "connection lost");
                 cluster.input(Input::LinkLost { link });
             }
@@ -56,14 +59,15 @@ pub(super) async fn run(
     let writer = tokio::spawn({
         let (cluster, still_writing) = (Arc::clone(cluster), driver.writing());
         async move {
-            if let Err(error) = write(writing, to_write).await {
+            if let Err(error) = write(writing, protocol, to_write).await {
                 debug!(link = link.0, %error, "connection lost");
                 cluster.input(Input::LinkLost { link });
             }
             drop(still_writing);
         }
     });
-    let line = Line { frames, reader: reader.abort_handle(), writer: writer.abort_handle() };
+    let (reader, writer) = (reader.abort_handle(), writer.abort_handle());
+    let line = Line { frames, protocol, reader, writer };
     cluster.link_up((link, node), line, dialed, address);
     // a reader that is gone already was cut by the core
     let _ = start.send(());
@@ -82,14 +86,14 @@ enum Lost {
 
 async fn read(
     cluster: &Arc<Cluster>,
-    link: LinkId,
+    (link, protocol): (LinkId, Protocol),
     mut half: ReadHalf<TlsStream<TcpStream>>,
 ) -> Lost {
     let mut buffer = BytesMut::new();
     loop {
         let mut inputs = Vec::new();
         let broken = loop {
-            match next(&mut buffer) {
+            match next(protocol, &mut buffer) {
                 Ok(Some(frame)) => inputs.push(Input::Frame { link, frame }),
                 Ok(None) => break None,
                 Err(error) => break Some(error),
@@ -119,7 +123,7 @@ async fn read(
 }
 
 /// Cuts one whole frame.
-fn next(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+fn next(protocol: Protocol, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
     let Some(length) = buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
     let length = u32::from_be_bytes(*length) as usize;
     if length > FRAME_BYTES_MAX {
@@ -129,18 +133,19 @@ fn next(buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
         return Ok(None);
     }
     buffer.advance(LENGTH_BYTES);
-    Frame::decode(&buffer.split_to(length)).map(Some)
+    Frame::decode(protocol, &buffer.split_to(length)).map(Some)
 }
 
 async fn write(
     mut half: WriteHalf<TlsStream<TcpStream>>,
+    protocol: Protocol,
     mut frames: mpsc::Receiver<Frame>,
 ) -> std::io::Result<()> {
     let mut batch = Vec::new();
     let mut buffer = Vec::new();
     while frames.recv_many(&mut batch, BATCH_MAX).await > 0 {
         for frame in batch.drain(..) {
-            put(&frame, &mut buffer);
+            put(&frame, protocol, &mut buffer);
         }
         half.write_all(&buffer).await?;
         half.flush().await?;
@@ -152,10 +157,10 @@ async fn write(
     half.shutdown().await
 }
 
-fn put(frame: &Frame, buffer: &mut Vec<u8>) {
+fn put(frame: &Frame, protocol: Protocol, buffer: &mut Vec<u8>) {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; LENGTH_BYTES]);
-    if let Err(error) = frame.encode(buffer) {
+    if let Err(error) = frame.encode(protocol, buffer) {
         error!(%error, "a frame of ours cannot be written");
         return buffer.truncate(start);
     }

@@ -32,30 +32,41 @@ mod outbound;
 mod greeting;
 mod link;
 mod membership;
-mod peer;
+pub mod peer;
 
 pub mod news;
 mod reading;
+mod sending;
 
 pub mod core;
 
 pub mod config;
 pub mod cookie;
+pub mod keyring;
 pub mod notice;
 pub mod seal;
 pub mod transport;
 
+pub mod protocol;
+
 mod gossip;
 mod handshake;
+mod mesh_tls;
+pub mod proof;
 
 pub mod asks;
 pub mod events;
 pub mod handle;
+pub mod history;
 pub mod receipt;
 pub mod view;
 
+pub mod admission;
+mod doorman;
 pub mod driver;
 pub mod durable;
 pub mod joining;
+mod line;
 mod mesh;
-mod seeds;
+pub mod registry;
+pub mod seeds;

@@ -2,12 +2,14 @@
 //! the other is in `core`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::frame::Frame;
 use super::members::Members;
-use super::node::{LinkId, Node, NodeId, NodeState, Peer};
+use super::node::{LinkId, Node, NodeId, NodeName, NodeState, Peer};
+use super::peer::Cause;
 use super::rows::{RowChange, SoftRow};
 
 /// Who began a connection.
@@ -109,6 +111,11 @@ pub enum Input {
     },
     /// We are up to something else now.
     State(NodeState),
+    /// The node of this name was removed from the cluster.
+    Expel {
+        /// Which.
+        name: NodeName,
+    },
     /// We stop: say goodbye, and take nothing any more.
     Leave,
     /// The driver saw that our process stood still until now. (The core sees
@@ -191,6 +198,24 @@ pub enum Output {
     /// Rows of a node that is hidden or shown are not told one by one: ask
     /// [`super::tables::Tables`].
     Members(Arc<Members>),
+    /// A node is a member from now on.
+    Came {
+        /// Which.
+        node: Node,
+        /// It was one before, in this life, and hidden for so long.
+        away: Option<Duration>,
+        /// How many there are now, with us.
+        nodes: usize,
+    },
+    /// A node is no member any more.
+    Gone {
+        /// Which.
+        node: Node,
+        /// Why.
+        cause: Cause,
+        /// How many there are now, with us.
+        nodes: usize,
+    },
     /// The merged table has changed.
     Rows(Vec<RowChange>),
     /// A later start of our own name was seen: we are its ghost. The driver

@@ -137,6 +137,17 @@ pub enum NodeState {
     Leaving,
 }
 
+impl fmt::Display for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Joining => "joining",
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+            Self::Leaving => "leaving",
+        })
+    }
+}
+
 /// A node as gossip tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {

@@ -71,6 +71,11 @@ impl Outbound {
         Ok(())
     }
 
+    /// How many the peer has not taken over.
+    pub(super) fn count(&self) -> usize {
+        self.letters.len()
+    }
+
     /// The letters to write now, on the path of now.
     pub(super) fn due(&mut self, now: Moment) -> Vec<Letter> {
         let window = self.received.saturating_add(WINDOW);

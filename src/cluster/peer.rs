@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::moment::Moment;
 use super::node::{LinkId, Node, NodeId, NodeState};
 use super::settings::Settings;
@@ -32,8 +34,8 @@ pub(super) struct Peer {
     /// Since when nothing fresh was heard of it, neither from itself nor from
     /// a neighbour.
     pub(super) apart: Option<Moment>,
-    /// It said goodbye.
-    pub(super) left: bool,
+    /// This life of it is over, whatever is heard of it, and why.
+    pub(super) left: Option<Cause>,
 }
 
 /// Whether its rows are seen.
@@ -95,6 +97,24 @@ pub(super) enum Path {
     },
 }
 
+/// Why a node is no member any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// It said goodbye.
+    Stopped,
+    /// Its process has ended: its host refuses connections.
+    Killed,
+    /// Nothing was heard of it on any way: its host or its network is gone.
+    Silent,
+    /// Gossip hears of it, and nobody reaches it.
+    Unreachable,
+    /// A later start of its name was seen.
+    Replaced,
+    /// It was removed from the cluster.
+    Removed,
+}
+
 /// What is to become of its standing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -103,7 +123,7 @@ pub(super) enum Verdict {
     /// It is to be seen.
     Show,
     /// It is not to be seen.
-    Hide,
+    Hide(Cause),
 }
 
 /// What others know of a peer.
@@ -130,7 +150,7 @@ impl Peer {
             reports: BTreeSet::new(),
             path: Path::None,
             apart: Some(now),
-            left: false,
+            left: None,
         }
     }
 
@@ -159,10 +179,10 @@ impl Peer {
     ) -> Verdict {
         if !self.is_visible() {
             let reached = direct || (others.witnessed && self.gossip.is_some());
-            return if reached && !self.left { Verdict::Show } else { Verdict::Stay };
+            return if reached && self.left.is_none() { Verdict::Show } else { Verdict::Stay };
         }
-        if self.left {
-            return Verdict::Hide;
+        if let Some(cause) = self.left {
+            return Verdict::Hide(cause);
         }
         if direct || others.witnessed || !accuse {
             return Verdict::Stay;
@@ -170,10 +190,11 @@ impl Peer {
         let apart = self.apart.map_or(Duration::ZERO, |since| now.since(since));
         let silent = self.gossip.is_none() && apart >= settings.fresh_max;
         let unreachable = apart >= settings.unreachable_max;
-        if self.is_killed(now, others, settings) || silent || unreachable {
-            Verdict::Hide
-        } else {
-            Verdict::Stay
+        match () {
+            () if self.is_killed(now, others, settings) => Verdict::Hide(Cause::Killed),
+            () if silent => Verdict::Hide(Cause::Silent),
+            () if unreachable => Verdict::Hide(Cause::Unreachable),
+            () => Verdict::Stay,
         }
     }
 

@@ -7,7 +7,7 @@ use super::link::Stage;
 use super::moment::Moment;
 use super::news::Output;
 use super::node::{LinkId, NodeId};
-use super::peer::Path;
+use super::peer::{Cause, Path};
 
 /// A parcel as it came in.
 struct Arrival {
@@ -43,7 +43,7 @@ impl Core {
             }
             Frame::Goodbye => {
                 if let Some(peer) = self.membership.peers.get_mut(&peer) {
-                    peer.left = true;
+                    peer.left = Some(Cause::Stopped);
                 }
                 self.judge(now, out);
             }

@@ -9,11 +9,12 @@
 //! name are hidden at sight.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use chacha20poly1305::XNonce;
+use chacha20poly1305::aead::{Aead, Payload};
 
-use crate::cluster::cookie::{Cookie, Purpose};
+use crate::cluster::keyring::Keyring;
 use crate::cluster::node::NodeId;
 
 /// What every datagram begins with: a name and the version of this format.
@@ -45,16 +46,16 @@ pub enum Refused {
     Replayed,
 }
 
-/// Seals under one cookie in the name of one node.
+/// Seals under the cookie in use, in the name of one node.
 pub struct Sealer {
-    cipher: XChaCha20Poly1305,
+    ring: Arc<Keyring>,
     me: NodeId,
     counter: u64,
 }
 
-/// Opens what others sealed under the same cookie.
+/// Opens what others sealed under any cookie that we accept.
 pub struct Opener {
-    cipher: XChaCha20Poly1305,
+    ring: Arc<Keyring>,
     senders: HashMap<NodeId, Seen>,
     /// Counts what was opened: the time of this opener.
     opened: u64,
@@ -69,8 +70,8 @@ struct Seen {
 
 impl Sealer {
     /// Seals as `me`, whose id must be new with every start.
-    pub fn new(cookie: &Cookie, me: NodeId) -> Self {
-        Self { cipher: cipher(cookie), me, counter: 0 }
+    pub fn new(ring: Arc<Keyring>, me: NodeId) -> Self {
+        Self { ring, me, counter: 0 }
     }
 
     /// The sealed datagram.
@@ -80,8 +81,9 @@ impl Sealer {
         datagram.extend_from_slice(&MAGIC);
         datagram.extend_from_slice(&nonce(self.me, self.counter));
         let payload = Payload { msg: plain, aad: &datagram };
-        let sealed = self
-            .cipher
+        let keys = self.ring.keys();
+        let used = keys.gossip.first().expect("a keyring has at least one cookie");
+        let sealed = used
             .encrypt(&nonce(self.me, self.counter), payload)
             .expect("datagrams are far below the cipher's limit");
         datagram.extend_from_slice(&sealed);
@@ -90,9 +92,9 @@ impl Sealer {
 }
 
 impl Opener {
-    /// Opens what was sealed under `cookie`.
-    pub fn new(cookie: &Cookie) -> Self {
-        Self { cipher: cipher(cookie), senders: HashMap::new(), opened: 0 }
+    /// Opens what was sealed under a cookie of `ring`.
+    pub fn new(ring: Arc<Keyring>) -> Self {
+        Self { ring, senders: HashMap::new(), opened: 0 }
     }
 
     /// The sender and what it sealed.
@@ -110,9 +112,10 @@ impl Opener {
         if self.senders.get(&sender).is_some_and(|seen| seen.has(counter)) {
             return Err(Refused::Replayed);
         }
-        let payload = Payload { msg: sealed, aad: header };
-        let plain =
-            self.cipher.decrypt(&nonce(sender, counter), payload).map_err(|_| Refused::Forged)?;
+        let open = |cipher: &chacha20poly1305::XChaCha20Poly1305| {
+            cipher.decrypt(&nonce(sender, counter), Payload { msg: sealed, aad: header }).ok()
+        };
+        let plain = self.ring.keys().gossip.iter().find_map(open).ok_or(Refused::Forged)?;
         self.note(sender, counter);
         Ok((sender, plain))
     }
@@ -167,10 +170,6 @@ impl Seen {
     }
 }
 
-fn cipher(cookie: &Cookie) -> XChaCha20Poly1305 {
-    XChaCha20Poly1305::new((&*cookie.key(Purpose::Gossip)).into())
-}
-
 fn nonce(sender: NodeId, counter: u64) -> XNonce {
     let mut nonce = XNonce::default();
     let numbers = [sender.generation, sender.random, counter];
@@ -186,8 +185,8 @@ mod tests {
     use proptest::prelude::{any, prop, proptest};
 
     fn pair() -> (Sealer, Opener) {
-        let cookie = Cookie::new("0123456789abcdef").expect("long enough");
-        (Sealer::new(&cookie, NodeId::new(7, 8)), Opener::new(&cookie))
+        let ring = Keyring::new("0123456789abcdef").expect("long enough");
+        (Sealer::new(Arc::clone(&ring), NodeId::new(7, 8)), Opener::new(ring))
     }
 
     #[test]
@@ -202,8 +201,20 @@ mod tests {
     #[test]
     fn another_cookie_opens_nothing() {
         let (mut sealer, _) = pair();
-        let other = Cookie::new("0123456789abcdeF").expect("long enough");
-        assert_eq!(Opener::new(&other).open(&sealer.seal(b"hello")), Err(Refused::Forged));
+        let other = Keyring::new("0123456789abcdeF").expect("long enough");
+        assert_eq!(Opener::new(other).open(&sealer.seal(b"hello")), Err(Refused::Forged));
+    }
+
+    #[test]
+    fn while_the_cookie_changes_both_open() {
+        let (mut old, _) = pair();
+        let ring = Keyring::new("fedcba9876543210\n0123456789abcdef").expect("two cookies");
+        let mut both = Opener::new(Arc::clone(&ring));
+        assert!(both.open(&old.seal(b"old")).is_ok());
+        let new = Sealer::new(ring, NodeId::new(9, 9)).seal(b"new");
+        assert!(both.open(&new).is_ok());
+        let only_old = Keyring::new("0123456789abcdef").expect("long enough");
+        assert_eq!(Opener::new(only_old).open(&new), Err(Refused::Forged), "the first is used");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::cluster::cookie::Cookie;
+use crate::cluster::keyring::Keyring;
 use crate::cluster::node::NodeId;
 use crate::cluster::notice::Notice;
 use crate::cluster::seal::{Opener, Refused, Sealer};
@@ -55,8 +55,8 @@ struct SealedSocket {
 
 impl Sealed {
     /// Seals as `me` on a socket that is bound and does not block.
-    pub fn new(socket: std::net::UdpSocket, cookie: &Cookie, me: NodeId) -> Arc<Self> {
-        let parts = (socket, Sealer::new(cookie, me), Opener::new(cookie));
+    pub fn new(socket: std::net::UdpSocket, ring: &Arc<Keyring>, me: NodeId) -> Arc<Self> {
+        let parts = (socket, Sealer::new(Arc::clone(ring), me), Opener::new(Arc::clone(ring)));
         Arc::new(Self { parts: Mutex::new(Some(parts)) })
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::cluster::core::Core;
 use crate::cluster::moment::Moment;
-use crate::cluster::node::{Node, NodeId, NodeState};
+use crate::cluster::node::{LinkId, Node, NodeId, NodeState};
 use crate::cluster::peer::{Path, Standing};
+use crate::cluster::protocol::Protocol;
 
 /// How another node is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct PeerView {
     pub address: Option<SocketAddr>,
     /// How we reach it.
     pub way: Way,
+    /// What our own connection with it speaks.
+    pub protocol: Option<Protocol>,
     /// When we heard anything on our own connection with it.
     pub heard: Option<Duration>,
     /// How many changes of its rows we have.
@@ -51,8 +54,9 @@ impl PeerView {
         core: &Core,
         now: Moment,
         address: impl Fn(NodeId) -> Option<SocketAddr>,
+        protocol: impl Fn(LinkId) -> Option<Protocol>,
     ) -> Vec<PeerView> {
-        let peers = core.membership.peers.iter().filter(|(_, peer)| !peer.left);
+        let peers = core.membership.peers.iter().filter(|(_, peer)| peer.left.is_none());
         let known =
             peers.filter(|(_, peer)| peer.gossip.is_some() || peer.standing != Standing::New);
         let view = |(id, peer): (&NodeId, &crate::cluster::peer::Peer)| {
@@ -72,6 +76,7 @@ impl PeerView {
                     Path::Direct(_) => Way::Direct,
                     Path::Relay { by, .. } => Way::Relay(by),
                 },
+                protocol: peer.link.and_then(&protocol),
                 heard: link.map(|link| now.since(link.heard)),
                 version: core.replicator.version_of(*id),
                 told: peer.told,

@@ -6,10 +6,13 @@
 
 pub mod source;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::hash::stable;
+use crate::cluster::protocol::Protocol;
 use crate::config::source::{ConfigError, Source, locate, merge, one_key, parse, read};
 use crate::net::tls::Certificate;
 use crate::stream::sasl::credentials::Iterations;
@@ -133,6 +136,7 @@ impl Config {
         let variables = environment.into_iter().filter_map(|(name, value)| {
             let key = name.strip_prefix(VARIABLE_PREFIX)?;
             let (section, key) = key.split_once(VARIABLE_DIVIDER)?;
+            let key = key.replace(VARIABLE_DIVIDER, ".");
             Some((name.clone(), format!("{section}.{key}").to_lowercase(), value))
         });
         let flags = flags.iter().map(|flag| {
@@ -168,6 +172,25 @@ impl Config {
         Ok(config)
     }
 
+    /// What must be the same on all nodes, by section, as numbers to compare.
+    pub fn shared(&self) -> BTreeMap<String, u64> {
+        fn number(value: &impl Serialize) -> u64 {
+            stable(&serde_json::to_vec(value).unwrap_or_default())
+        }
+        let numbers = [
+            ("server.domains", number(&self.server.domains)),
+            ("sasl", number(&self.sasl)),
+            ("session_manager", number(&self.session_manager)),
+            ("im", number(&self.im)),
+            ("xep", number(&self.xep)),
+            ("register", number(&self.register)),
+            ("admin.admins", number(&self.admin.admins)),
+            ("cluster.tombstones_kept", number(&self.cluster.tombstones_kept)),
+            ("c2s.stanza_bytes_max", number(&self.c2s.stanza_bytes_max)),
+        ];
+        numbers.into_iter().map(|(name, number)| (name.to_owned(), number)).collect()
+    }
+
     /// The domains, checked.
     pub fn domains(&self) -> Vec<Domain> {
         self.server.domains.iter().filter_map(|text| Domain::parse(text).ok()).collect()
@@ -188,9 +211,25 @@ impl Config {
             let cure = "`jabiru cert` makes one for trying out";
             faults.push(("tls", format!("no certificate, but c2s.require_tls is on; {cure}")));
         }
-        if self.tls.is_empty() && !self.c2s.direct_tls_listen.is_empty() {
-            let cure = "give one, or set it to []";
-            faults.push(("c2s.direct_tls_listen", format!("there is no certificate; {cure}")));
+        let proxy = &self.c2s.proxy_protocol;
+        for (key, listen) in [
+            ("c2s.direct_tls_listen", &self.c2s.direct_tls_listen),
+            ("c2s.proxy_protocol.direct_tls_listen", &proxy.direct_tls_listen),
+        ] {
+            if self.tls.is_empty() && !listen.is_empty() {
+                let cure = "give one, or set it to []";
+                faults.push((key, format!("there is no certificate; {cure}")));
+            }
+        }
+        let has_proxies = !proxy.listen.is_empty() || !proxy.direct_tls_listen.is_empty();
+        if has_proxies && proxy.trusted.is_empty() {
+            let cure = "name the networks of the load balancers, as \"10.0.0.0/8\"";
+            faults.push(("c2s.proxy_protocol.trusted", format!("nobody is trusted; {cure}")));
+        }
+        if Protocol::new(self.cluster.protocol_max).is_none() {
+            let (oldest, newest) = (Protocol::OLDEST, Protocol::NEWEST);
+            let words = format!("this version speaks protocols {oldest} to {newest}");
+            faults.push(("cluster.protocol_max", words));
         }
         for admin in &self.admin.admins {
             let jid = BareJid::parse(admin).ok().filter(|jid| jid.local().is_some());
@@ -226,6 +265,11 @@ impl Config {
         let attempts = u64::from(c2s.authentication_attempts_max);
         bounds("c2s.authentication_attempts_max", attempts, 1..=100);
         bounds("c2s.connections_max", c2s.connections_max as u64, 1..=10_000_000);
+        let per_address = &c2s.per_address;
+        let connections = u64::from(per_address.connections_max);
+        bounds("c2s.per_address.connections_max", connections, 1..=10_000_000);
+        let attempts = u64::from(per_address.attempts_max);
+        bounds("c2s.per_address.attempts_max", attempts, 1..=1_000_000);
         // RFC 6120 §13.12 wants 10,000 bytes at least
         let largest = 512 << 10;
         bounds("c2s.stanza_bytes_max", c2s.stanza_bytes_max.bytes() as u64, 10_000..=largest);
@@ -319,6 +363,22 @@ mod tests {
                 &format!("jabiru.toml:7: admin.admins: {admin:?} is no account of our domains"),
             );
         }
+        check(
+            "[c2s.proxy_protocol]\nlisten = ['[::]:5222']",
+            "jabiru.toml: c2s.proxy_protocol.trusted: nobody is trusted; name the networks of the load balancers, as \"10.0.0.0/8\"",
+        );
+        check(
+            "[c2s.proxy_protocol]\nlisten = ['[::]:5222']\ntrusted = ['10.0.0/8']",
+            "jabiru.toml:8: c2s.proxy_protocol.trusted: expected a network like \"10.0.0.0/8\", or an address",
+        );
+        check(
+            "[c2s.per_address]\nattempts_max = 0",
+            "jabiru.toml:7: c2s.per_address.attempts_max: 0 is not between 1 and 1000000",
+        );
+        check(
+            "public_address = 'a b'",
+            "jabiru.toml:6: c2s.public_address: expected a host or an address, with or without a port: \"node1.example.org:5222\"",
+        );
         check(
             "[register]\npassword_characters_min = 0",
             "jabiru.toml:7: register.password_characters_min: 0 is not between 1 and 256",

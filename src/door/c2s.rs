@@ -4,22 +4,28 @@
 //! `client`.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
-use tracing::{Instrument, debug, debug_span};
+use tokio::sync::Semaphore;
+use tracing::{Instrument, debug, debug_span, warn};
 
 use crate::cluster::handle::Cluster;
+use crate::cluster::notice::Notice;
+use crate::door::addresses::{Addresses, Refused};
 use crate::door::config::Config;
 use crate::door::entry::{Entry, Port};
-use crate::door::registrations::Registrations;
+use crate::door::front::{self, Front};
 use crate::drain::Drain;
+use crate::metrics;
 use crate::net::tls::Certificates;
 use crate::router::Router;
 use crate::session_manager::accounts::Accounts;
+use crate::session_manager::draining::Draining;
 use crate::session_manager::sessions::Sessions;
 use crate::stream::negotiation::Settings;
 use crate::xml::limits::Limits;
@@ -31,6 +37,10 @@ const ALPN: &[u8] = b"xmpp-client";
 /// How long a closing stream may take to write its last words. A guess.
 pub(super) const FAREWELL_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// Connections over a limit that hear so at a time; others are only closed. A
+/// guess: whoever is over a limit shall not fill the room of the others.
+const REFUSALS_MAX: usize = 64;
+
 /// What every connection of this door shares.
 #[derive(Debug)]
 pub struct C2s {
@@ -41,10 +51,14 @@ pub struct C2s {
     pub(super) sessions: Arc<Sessions>,
     pub(super) router: Arc<Router>,
     pub(super) cluster: Arc<Cluster>,
-    pub(super) registrations: Registrations,
+    pub(super) draining: Arc<Draining>,
+    pub(super) addresses: Arc<Addresses>,
     /// TLS for a stream to each of our domains.
     starttls: HashMap<String, Arc<ServerConfig>>,
     direct: Arc<ServerConfig>,
+    strangers: Mutex<Notice>,
+    /// Those that are told why; for more there is no time.
+    refusals: Semaphore,
 }
 
 /// The rooms below that the door needs.
@@ -58,8 +72,10 @@ pub struct Rooms {
     pub router: Arc<Router>,
     /// The other nodes.
     pub cluster: Arc<Cluster>,
-    /// How many accounts each address has made.
-    pub registrations: Registrations,
+    /// Whether new clients are let in.
+    pub draining: Arc<Draining>,
+    /// What each client address has taken.
+    pub addresses: Addresses,
     /// What is shown in TLS.
     pub certificates: Arc<Certificates>,
 }
@@ -70,7 +86,8 @@ impl C2s {
     /// # Errors
     /// Only if the crypto provider lacks TLS 1.2 or 1.3.
     pub fn new(config: Config, negotiation: Settings, rooms: Rooms) -> Result<Self, rustls::Error> {
-        let Rooms { accounts, sessions, router, cluster, registrations, certificates } = rooms;
+        let Rooms { accounts, sessions, router, cluster, draining, addresses, certificates } =
+            rooms;
         let mut starttls = HashMap::new();
         for domain in &negotiation.domains {
             let name = domain.as_str();
@@ -86,22 +103,39 @@ impl C2s {
             sessions,
             router,
             cluster,
-            registrations,
+            draining,
+            addresses: Arc::new(addresses),
             starttls,
             direct,
+            strangers: Mutex::default(),
+            refusals: Semaphore::new(REFUSALS_MAX),
         })
     }
 
     /// Serves one accepted connection to its end.
     pub async fn serve(
         self: Arc<Self>,
-        tcp: TcpStream,
-        address: SocketAddr,
+        (mut tcp, peer): (TcpStream, SocketAddr),
         port: Port,
+        front: Front,
         drain: Drain,
     ) {
+        let told = match front {
+            Front::Nobody => Ok(peer),
+            Front::Balancer => {
+                front::client(&mut tcp, peer, &self.config.proxy_protocol.trusted).await
+            }
+        };
+        let address = match told {
+            Ok(address) => address,
+            Err(error) => return self.note_refused(error.reason(), peer, &error),
+        };
         let span = debug_span!("c2s", %address);
         async {
+            let _guest = match self.addresses.enter(address.ip(), Instant::now()) {
+                Ok(guest) => guest,
+                Err(refused) => return self.turn_away(tcp, address, port, refused).await,
+            };
             // boxed: what the way in needs is given back when it is over, and
             // an idle session is small
             let entry = Box::pin(Entry::new(&self, address, port).pass(tcp, drain.clone()));
@@ -112,6 +146,33 @@ impl C2s {
         }
         .instrument(span)
         .await;
+    }
+
+    /// An address has taken too much: it is told so, where that is cheap.
+    async fn turn_away(&self, tcp: TcpStream, address: SocketAddr, port: Port, refused: Refused) {
+        let (reason, words) = match refused {
+            Refused::Connections => ("connections", "too many connections from your address"),
+            Refused::Attempts => ("attempts", "too many attempts from your address"),
+        };
+        self.note_refused(reason, address, &refused);
+        if let (Port::StartTls, Ok(_permit)) = (port, self.refusals.try_acquire()) {
+            let error = StreamError::new(StreamCondition::PolicyViolation, words);
+            Entry::new(self, address, port).turn_away(tcp, error).await;
+        }
+    }
+
+    fn note_refused(
+        &self,
+        reason: &'static str,
+        address: SocketAddr,
+        error: &(dyn Error + 'static),
+    ) {
+        metrics::count(metrics::REFUSED, reason);
+        debug!(%address, error, "a connection is not served");
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = strangers.say() {
+            warn!(count, last = %address, error, "connections were not served");
+        }
     }
 
     /// TLS for a stream to `domain`; for an unknown one whatever fits best.
@@ -135,10 +196,5 @@ impl C2s {
             attributes_max: self.config.attributes_max,
             ..Limits::client()
         }
-    }
-
-    /// What a client hears when this node stops.
-    pub(super) fn shutdown() -> StreamError {
-        StreamError::new(StreamCondition::SystemShutdown, "this node stops; connect again")
     }
 }

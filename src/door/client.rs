@@ -17,6 +17,7 @@ use crate::xml::framer::{Frame, Framer};
 use crate::xml::head::Raw;
 use crate::xmpp::error::{StanzaCondition, StreamCondition, StreamError};
 use crate::xmpp::jid::Jid;
+use crate::xmpp::kind::Kind;
 use crate::xmpp::namespaces::{BIND, CLIENT, CLIENT_STATE, SESSION};
 use crate::xmpp::stanza::{ReadError, Stanza};
 
@@ -42,6 +43,8 @@ enum Over {
     Failed(StreamError),
     /// The last words are written already.
     Written,
+    /// It was asked to connect elsewhere.
+    Moves,
     /// The socket is of no more use.
     Lost(io::Error),
 }
@@ -53,8 +56,9 @@ impl Client<'_> {
         // From here nothing is planned for this session any more.
         self.door.sessions.release(&self.session);
         self.door.router.gone(&self.session);
+        let has_moved = matches!(over, Over::Written | Over::Moves) && self.session.moves();
         match over {
-            Over::Written => {}
+            Over::Written | Over::Moves => {}
             Over::Lost(error) => debug!(%error, "connection lost"),
             Over::Closed => self.outbox.finish("</stream:stream>".into()),
             Over::Failed(error) => {
@@ -64,6 +68,10 @@ impl Client<'_> {
         }
         // A client that does not read its last words misses them.
         let _ = timeout(FAREWELL_TIME_MAX, connection.write_out(&self.outbox)).await;
+        if has_moved {
+            // What it has said without knowing is not lost (RFC 6120 §4.4).
+            let _ = timeout(FAREWELL_TIME_MAX, self.hear_out(&mut connection)).await;
+        }
         let mut unwritten = connection.shutdown().await;
         unwritten.extend(self.outbox.close());
         self.door.router.unwritten(unwritten);
@@ -76,7 +84,11 @@ impl Client<'_> {
         }
         loop {
             let turn = tokio::select! {
-                () = drain.started() => return Over::Failed(C2s::shutdown()),
+                () = drain.started() => {
+                    let error = self.door.draining.stopped();
+                    self.door.sessions.move_away(&self.session, &error);
+                    return Over::Moves;
+                }
                 turn = connection.turn(&self.outbox) => turn,
             };
             match turn {
@@ -88,6 +100,16 @@ impl Client<'_> {
                 Ok(Turn::Ended) => return Over::Closed,
                 Ok(Turn::Finished) => return Over::Written,
                 Err(error) => return Over::Lost(error),
+            }
+        }
+    }
+
+    /// Takes what still comes, until the client closes its stream.
+    async fn hear_out(&mut self, connection: &mut Connection<Held>) {
+        while self.stanzas(connection).is_ok() {
+            match connection.read().await {
+                Ok(Turn::Read) => {}
+                Ok(Turn::Ended | Turn::Finished) | Err(_) => return,
             }
         }
     }
@@ -140,6 +162,13 @@ impl Client<'_> {
     }
 
     fn take(&self, stanza: Stanza) {
+        if self.session.moves()
+            && matches!(stanza.kind, Kind::Presence(_))
+            && !stanza.kind.is_subscription()
+        {
+            // it is not there any more, and everybody hears so
+            return;
+        }
         let is_formality =
             stanza.to.is_none() && stanza.kind.is_request() && self.formality(&stanza);
         if !is_formality {
@@ -186,7 +215,7 @@ impl Client<'_> {
 
     /// To this client and nobody else.
     fn say(&self, bytes: bytes::Bytes) {
-        if self.outbox.push(bytes, None).is_err() {
+        if self.outbox.push(bytes, None).is_err() && !self.session.moves() {
             warn!(session = self.session.number, "a client does not read our answers");
         }
     }

@@ -16,20 +16,18 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info};
 
-use crate::cluster::durable::change::ChangeError;
 use crate::door::c2s::{C2s, FAREWELL_TIME_MAX};
 use crate::door::client::Client;
 use crate::drain::Drain;
-use crate::net::connection::{Connection, Socket, Turn};
+use crate::metrics;
+use crate::net::connection::{Connection, Turn};
 use crate::net::outbox::Outbox;
-use crate::session_manager::accounts::HashError;
-use crate::session_manager::orders::{self, Order, OrderError};
+use crate::net::socket::Socket;
 use crate::session_manager::session::{Held, Session};
-use crate::stream::negotiation::registration::{self, Registration};
 use crate::stream::negotiation::{Account, Channel, Established, Input, Negotiation, Output};
 use crate::stream::sasl::scram::Bindings;
 use crate::xml::framer::{Frame, Framer};
-use crate::xmpp::error::{ErrorType, StanzaCondition, StanzaError, StreamCondition, StreamError};
+use crate::xmpp::error::{StanzaCondition, StanzaError, StreamCondition, StreamError};
 use crate::xmpp::jid::{BareJid, FullJid};
 
 /// Whether a port speaks TLS from the first byte.
@@ -43,8 +41,8 @@ pub enum Port {
 
 /// A connection on its way in.
 pub struct Entry<'a> {
-    door: &'a C2s,
-    address: SocketAddr,
+    pub(super) door: &'a C2s,
+    pub(super) address: SocketAddr,
     port: Port,
     outbox: Arc<Outbox<Held>>,
     framer: Framer,
@@ -102,7 +100,7 @@ impl<'a> Entry<'a> {
         let negotiated = tokio::select! {
             negotiated = timeout(deadline, self.negotiate(&mut connection)) => negotiated.ok(),
             () = drain.started() => {
-                self.refuse(C2s::shutdown());
+                self.refuse(self.door.draining.stopped());
                 Some(Err(Ended::Refused))
             }
         };
@@ -129,6 +127,14 @@ impl<'a> Entry<'a> {
         Client { door, session, outbox, framer, lang: established.lang }
     }
 
+    /// Says why it is not served, and no more.
+    pub async fn turn_away(mut self, tcp: TcpStream, error: StreamError) {
+        let write_timeout = self.door.config.write_timeout.get();
+        let connection = Connection::new(Socket::Plain(tcp), write_timeout);
+        self.refuse(error);
+        self.leave(Some(connection), Ended::Refused).await;
+    }
+
     async fn leave(&mut self, connection: Option<Connection<Held>>, ended: Ended) {
         if let Some(session) = self.session.take() {
             self.door.sessions.release(&session);
@@ -139,6 +145,10 @@ impl<'a> Entry<'a> {
             Ended::Refused => {}
         }
         let Some(mut connection) = connection else { return };
+        if self.port == Port::DirectTls && !connection.is_secured() {
+            // There is no way yet to say anything to it.
+            return;
+        }
         // A peer that does not read its last words misses them.
         let _ = timeout(FAREWELL_TIME_MAX, connection.write_out(&self.outbox)).await;
         let mut unwritten = connection.shutdown().await;
@@ -162,6 +172,10 @@ impl<'a> Entry<'a> {
             match frame {
                 Frame::Close => return Err(Ended::Left),
                 Frame::Open(header) => {
+                    if let Some(error) = self.turned_away(connection.as_ref()) {
+                        self.refuse(error);
+                        return Err(Ended::Refused);
+                    }
                     self.machine.handle(Input::Opened(*header), &mut self.random, &mut out);
                 }
                 Frame::Element(raw) => {
@@ -173,6 +187,14 @@ impl<'a> Entry<'a> {
                 Next::Established(established) => return Ok(established),
             }
         }
+    }
+
+    /// Where to go instead, said inside TLS where TLS must be: before it,
+    /// anybody on the way could say so (RFC 6120 §4.9.3.19).
+    fn turned_away(&self, connection: Option<&Connection<Held>>) -> Option<StreamError> {
+        let is_secured = connection.is_some_and(Connection::is_secured);
+        let is_heard = is_secured || !self.door.config.require_tls;
+        is_heard.then(|| self.door.draining.turned_away())?
     }
 
     /// The next piece of the stream.
@@ -213,6 +235,12 @@ impl<'a> Entry<'a> {
                     debug!(%error, "stream refused");
                     self.outbox.finish(words);
                     return Err(Ended::Refused);
+                }
+                Output::Failed => {
+                    ::metrics::counter!(metrics::AUTHENTICATION_FAILED).increment(1);
+                    debug!(address = %self.address, "an attempt to authenticate has failed");
+                    self.door.addresses.was_wrong(self.address.ip(), Instant::now());
+                    continue;
                 }
                 Output::Restart => {
                     self.framer.restart();
@@ -274,39 +302,6 @@ impl<'a> Entry<'a> {
             Err(error) => {
                 info!(%error, "an account cannot be read");
                 Account::Unavailable
-            }
-        }
-    }
-
-    /// Makes an account for whoever asks.
-    async fn register(&self, registration: Registration) -> Result<(), StanzaError> {
-        let Registration { account, password } = registration;
-        let address = self.address.ip();
-        if self.door.registrations.take(address, Instant::now()).is_err() {
-            info!(%address, "too many accounts were made from one address");
-            return Err(registration::too_many());
-        }
-        let made = self.make(&account, &password).await;
-        match &made {
-            Ok(()) => info!(%account, %address, "somebody has made an account"),
-            Err(_) => self.door.registrations.in_vain(address),
-        }
-        made
-    }
-
-    async fn make(&self, account: &BareJid, password: &str) -> Result<(), StanzaError> {
-        let credentials = match self.door.accounts.hash(password).await {
-            Ok(credentials) => credentials,
-            Err(HashError::Password(_)) => return Err(StanzaCondition::NotAcceptable.into()),
-            Err(HashError::Random) => return Err(StanzaCondition::InternalServerError.into()),
-        };
-        match orders::give(&self.door.cluster, account, &Order::Add(credentials)).await {
-            Ok(_) => Ok(()),
-            Err(OrderError::Change(ChangeError::Exists)) => Err(StanzaCondition::Conflict.into()),
-            Err(error) => {
-                info!(%account, %error, "an account cannot be made");
-                let error = StanzaError::from(StanzaCondition::InternalServerError);
-                Err(error.with_type(ErrorType::Wait))
             }
         }
     }

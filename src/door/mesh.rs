@@ -18,6 +18,11 @@ pub enum End {
         "another node with our name has started ({0}): two nodes of one cluster need different names"
     )]
     Ghost(NodeId),
+    /// We were removed.
+    #[error(
+        "this node was removed from the cluster; started again it waits until `jabiru join SEED` brings it back"
+    )]
+    Removed,
     /// Gossip has ended.
     #[error("gossip has ended ({0}): this node would not notice who comes and goes")]
     Frozen(String),
@@ -57,6 +62,7 @@ pub async fn serve(rooms: Rooms, mut events: Events, others: impl Fn(Question)) 
                 }
             }
             Event::Ghost { by } => return Some(End::Ghost(by)),
+            Event::Removed => return Some(End::Removed),
             Event::Frozen(reason) => return Some(End::Frozen(reason)),
         }
     }

@@ -1,11 +1,14 @@
 //! Where bytes become stanzas: clients and other nodes.
 
+pub mod addresses;
+pub mod allowance;
 pub mod c2s;
 pub mod client;
 pub mod config;
 pub mod entry;
+pub mod front;
 pub mod mesh;
-pub mod registrations;
+mod registering;
 
 use crate::xml::error::XmlError;
 use crate::xmpp::error::{StreamCondition, StreamError};

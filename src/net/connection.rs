@@ -13,11 +13,10 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
-use tokio_rustls::server::TlsStream;
 
 use crate::net::outbox::{Item, Outbox, Work};
+use crate::net::socket::Socket;
 
 /// How much is read at once. One TLS record holds 16 KiB of plain text; chat
 /// stanzas are far smaller, and a larger one only takes several turns.
@@ -32,15 +31,6 @@ const GOODBYE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Slices in one vectored write.
 const SLICES_MAX: usize = 16;
-
-/// A socket before or after TLS.
-#[derive(Debug)]
-pub enum Socket {
-    /// Bytes as they are on the wire.
-    Plain(TcpStream),
-    /// Bytes inside TLS. Boxed: its state is ten times the other's.
-    Tls(Box<TlsStream<TcpStream>>),
-}
 
 /// What happened on the connection.
 #[derive(Debug, PartialEq, Eq)]
@@ -94,6 +84,11 @@ impl<T: Unpin> Connection<T> {
         }
     }
 
+    /// Whether nobody on the way can have changed what is read and written.
+    pub fn is_secured(&self) -> bool {
+        matches!(self.socket, Socket::Tls(_))
+    }
+
     /// Waits until something was read, the peer has ended, or everything that
     /// `outbox` will ever give is written. Writes meanwhile. Safe to cancel.
     ///
@@ -101,6 +96,18 @@ impl<T: Unpin> Connection<T> {
     /// What the socket says; the connection is then of no more use.
     pub async fn turn(&mut self, outbox: &Outbox<T>) -> io::Result<Turn> {
         poll_fn(|cx| self.poll_turn(cx, outbox)).await
+    }
+
+    /// Waits until something was read or the peer has ended, and writes
+    /// nothing: for what a peer says after our last word. Safe to cancel.
+    ///
+    /// # Errors
+    /// As [`Connection::turn`].
+    pub async fn read(&mut self) -> io::Result<Turn> {
+        match poll_fn(|cx| self.poll_read(cx)).await? {
+            0 => Ok(Turn::Ended),
+            _ => Ok(Turn::Read),
+        }
     }
 
     /// Writes what the outbox holds now, reads nothing, and returns when all of
@@ -268,77 +275,5 @@ impl<T: Unpin> Connection<T> {
         ready!(self.socket.pin().poll_read(cx, &mut read))?;
         self.buffer.extend_from_slice(read.filled());
         Poll::Ready(Ok(read.filled().len()))
-    }
-}
-
-impl Socket {
-    /// The TCP socket under it all.
-    pub fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
-        }
-    }
-
-    fn pin(&mut self) -> Pin<&mut Self> {
-        Pin::new(self)
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
-            Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
-            Self::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(tcp) => tcp.is_write_vectored(),
-            Self::Tls(tls) => tls.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
-        }
     }
 }

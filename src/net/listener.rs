@@ -3,15 +3,16 @@
 //!
 //! What a connection says is not its business; neither is TLS.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
@@ -105,11 +106,11 @@ impl Listener {
                     None => continue,
                 },
             };
-            let connection = serve(tcp, peer);
-            connections.spawn(async move {
-                connection.await;
-                drop(room);
-            });
+            connections.spawn(hold(serve(tcp, peer), room));
+        }
+        // whoever is in the kernel's queue already hears why, not a reset
+        while let Some((room, tcp, peer)) = self.queued().await {
+            connections.spawn(hold(serve(tcp, peer), room));
         }
         drop(self.listener);
         while let Some(ended) = connections.join_next().await {
@@ -117,11 +118,23 @@ impl Listener {
         }
     }
 
+    /// One connection that waits in the kernel now, if there is room for it.
+    async fn queued(&self) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+        let permit = Arc::clone(&self.connections_max).try_acquire_owned().ok()?;
+        let accepted = poll_fn(|cx| match self.listener.poll_accept(cx) {
+            Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
+            Poll::Pending => Poll::Ready(None),
+        });
+        let (tcp, peer) = accepted.await?;
+        prepare(&tcp);
+        Some((permit, tcp, plain_address(peer)))
+    }
+
     /// One connection, when there is room for it.
     async fn accept(
         &self,
         room: Arc<Semaphore>,
-    ) -> Option<(tokio::sync::OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+    ) -> Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
         let permit = room.acquire_owned().await.ok()?;
         match self.listener.accept().await {
             Ok((tcp, peer)) => {
@@ -135,6 +148,12 @@ impl Listener {
             }
         }
     }
+}
+
+/// A connection keeps its place until its end.
+async fn hold(connection: impl Future<Output = ()>, room: OwnedSemaphorePermit) {
+    connection.await;
+    drop(room);
 }
 
 /// The error of a kernel without IPv6 (Linux, `EAFNOSUPPORT`).
@@ -205,6 +224,24 @@ mod tests {
         let address = first.address().expect("it is bound");
         let error = Listener::bind(address, 1).expect_err("the port is taken");
         assert!(error.to_string().contains(&address.to_string()), "{error}");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_in_the_kernel_is_served_when_the_drain_starts() {
+        let listener = Listener::bind(any(), 8).expect("a free port");
+        let address = listener.address().expect("it is bound");
+        let mut client = TcpStream::connect(address).await.expect("the kernel answers");
+        let (trigger, drain) = crate::drain::signal();
+        let started = tokio::spawn(trigger.drain(Duration::from_secs(60)));
+        let mut begun = drain.clone();
+        begun.started().await;
+        drop(begun);
+        let serve = |mut tcp: TcpStream, _| async move {
+            tokio::io::AsyncWriteExt::write_u8(&mut tcp, 7).await.expect("written");
+        };
+        listener.serve(drain, serve).await;
+        assert_eq!(client.read_u8().await.expect("an answer"), 7);
+        assert_eq!(started.await.expect("it ends"), crate::drain::Drained::All);
     }
 
     #[tokio::test]

@@ -2,5 +2,8 @@
 
 pub mod connection;
 pub mod listener;
+pub mod network;
 pub mod outbox;
+pub mod proxy_protocol;
+pub mod socket;
 pub mod tls;

@@ -89,6 +89,13 @@ impl Router {
         self.carry(stanza, Way { is_first: true, ..Way::default() });
     }
 
+    /// Whether nothing is under way for which this node alone answers: nothing
+    /// waits for a disk, and other nodes have taken what was for them.
+    pub fn is_idle(&self) -> bool {
+        let is_written = self.turns.is_empty() && self.mail.is_empty();
+        is_written && self.rooms.offline.is_idle() && self.rooms.cluster.undelivered() == 0
+    }
+
     /// One stanza, one step further.
     pub(super) fn carry(&self, mut stanza: Stanza, way: Way) {
         // Without an address it is for the sender's own account (RFC 6120

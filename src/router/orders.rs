@@ -39,6 +39,11 @@ impl Router {
                 });
                 question.answer(everywhere::count(ended));
             }
+            everywhere::topic::ADDRESSES => {
+                let address = |number| Some(self.rooms.sessions.local(number)?.address);
+                let addresses = everywhere::own_addresses(&question.body, address);
+                question.answer(addresses);
+            }
             everywhere::topic::ANNOUNCE => self.on_announce(question),
             _ => return self.answer_stored(question),
         }

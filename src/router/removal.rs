@@ -154,6 +154,6 @@ fn belongs_to_accounts(table: Table) -> bool {
         | Table::Last => true,
         // the mark itself
         Table::Accounts => false,
-        Table::Departed | Table::Settings => false,
+        Table::Nodes | Table::Settings => false,
     }
 }

@@ -63,6 +63,11 @@ impl Turns {
         Ok(())
     }
 
+    /// Whether nothing is under way.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     async fn work(self: Arc<Self>, account: Box<str>) {
         while let Some(job) = self.next(&account) {
             // in a task of its own: a job that panics must not stop the others

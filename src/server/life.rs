@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::warn;
 
 use crate::cluster::node::NodeId;
-use crate::server::StartError;
+use crate::server::errors::StartError;
 
 /// The file that keeps the last life's generation, in the data directory.
 const GENERATION_FILE: &str = "generation";

@@ -1,6 +1,8 @@
 //! What is asked of all nodes at once: to end sessions, to tell something to
-//! everybody.
+//! everybody, to say where clients connect from.
 
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use tracing::warn;
 
 use crate::cluster::handle::Cluster;
 use crate::cluster::node::NodeId;
+use crate::session_manager::session::{Seat, SessionNumber};
 use crate::xmpp::jid::Jid;
 
 /// The topics of our questions.
@@ -19,10 +22,15 @@ pub mod topic {
     pub const KICK: u8 = 13;
     /// Tell your sessions something.
     pub const ANNOUNCE: u8 = 14;
+    /// Where do the clients of these sessions connect from?
+    pub const ADDRESSES: u8 = 16;
 }
 
 /// How long a node may take for its answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Sessions in one question: of each, the answer takes at most 40 bytes.
+const ASKED_TOGETHER: usize = 10_000;
 
 /// What everybody shall hear.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +67,49 @@ pub async fn announce(cluster: &Arc<Cluster>, announcement: &Announcement) -> To
     let nodes = cluster.members().iter().map(|member| member.node.id).collect();
     let body = postcard::to_stdvec(announcement).expect("texts can be written");
     ask(cluster, nodes, topic::ANNOUNCE, body.into()).await
+}
+
+/// Where the clients of sessions connect from, as far as their nodes say so in
+/// time.
+pub async fn addresses(
+    cluster: &Arc<Cluster>,
+    seats: impl IntoIterator<Item = Seat>,
+) -> HashMap<Seat, SocketAddr> {
+    let mut wanted: BTreeMap<NodeId, Vec<SessionNumber>> = BTreeMap::new();
+    for Seat { owner, number } in seats {
+        wanted.entry(owner).or_default().push(number);
+    }
+    let mut asks = JoinSet::new();
+    for (owner, numbers) in wanted {
+        for some in numbers.chunks(ASKED_TOGETHER) {
+            let cluster = Arc::clone(cluster);
+            let body = postcard::to_stdvec(some).expect("numbers can be written");
+            asks.spawn(async move {
+                let topic = topic::ADDRESSES;
+                let said = cluster.ask(owner, topic, body.into(), ANSWER_TIME_MAX).await.ok()?;
+                let said: Vec<(SessionNumber, SocketAddr)> = postcard::from_bytes(&said).ok()?;
+                Some((owner, said))
+            });
+        }
+    }
+    let mut addresses = HashMap::new();
+    while let Some(said) = asks.join_next().await {
+        let Some((owner, said)) = said.ok().flatten() else { continue };
+        addresses.extend(said.into_iter().map(|(number, at)| (Seat { owner, number }, at)));
+    }
+    addresses
+}
+
+/// The answer to such a question; `address` knows our own sessions.
+pub fn own_addresses(
+    question: &[u8],
+    address: impl Fn(SessionNumber) -> Option<SocketAddr>,
+) -> Bytes {
+    let numbers: Vec<SessionNumber> = postcard::from_bytes(question).unwrap_or_default();
+    let numbers = numbers.into_iter().take(ASKED_TOGETHER);
+    let known: Vec<(SessionNumber, SocketAddr)> =
+        numbers.filter_map(|number| Some((number, address(number)?))).collect();
+    postcard::to_stdvec(&known).expect("addresses can be written").into()
 }
 
 async fn ask(cluster: &Arc<Cluster>, nodes: Vec<NodeId>, topic: u8, body: Bytes) -> Told {

@@ -6,6 +6,7 @@ pub mod config;
 pub mod conflict;
 pub mod contacts;
 pub mod delivery;
+pub mod draining;
 pub mod everywhere;
 pub mod given;
 pub mod handing;

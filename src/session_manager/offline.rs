@@ -184,6 +184,12 @@ impl Offline {
         Ok(shelf)
     }
 
+    /// Whether no message is on its way to a session, or written there and
+    /// not yet removed.
+    pub fn is_idle(&self) -> bool {
+        self.taking.is_empty()
+    }
+
     /// Whether anything is stored for an account.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ use crate::xmpp::stanza::Stanza;
 pub type SessionNumber = u64;
 
 /// A session anywhere in the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Seat {
     /// The node its client is connected to.
     pub owner: NodeId,
@@ -106,6 +106,7 @@ pub struct Session {
     /// When it last asked for a change of its account, in milliseconds since
     /// `bound`, plus one.
     changed: AtomicU64,
+    moves: AtomicBool,
 }
 
 /// Why a piece could not be given to a session.
@@ -156,6 +157,7 @@ impl Session {
             inactive: Mutex::default(),
             bound: Instant::now(),
             changed: AtomicU64::new(0),
+            moves: AtomicBool::new(false),
         }
     }
 
@@ -264,6 +266,18 @@ impl Session {
     /// How many bytes may wait for the client.
     pub fn outbox_bytes_max(&self) -> usize {
         self.outbox.bytes_max()
+    }
+
+    /// As [`Session::end`], for no fault of the client: what it has said until
+    /// it hears so is still taken (RFC 6120 §4.4).
+    pub fn ask_to_move(&self, error: &StreamError) {
+        self.moves.store(true, Ordering::Release);
+        self.end(error);
+    }
+
+    /// Whether its client was asked to connect elsewhere.
+    pub fn moves(&self) -> bool {
+        self.moves.load(Ordering::Acquire)
     }
 
     /// Writes what waits, then the error, and closes the stream.

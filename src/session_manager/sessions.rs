@@ -164,6 +164,18 @@ impl Sessions {
         self.all_here().iter().for_each(|session| self.dismiss(session, error));
     }
 
+    /// Some sessions of this node.
+    pub fn some_here(&self, most: usize) -> Vec<Arc<Session>> {
+        self.local.iter().take(most).map(|entry| Arc::clone(entry.value())).collect()
+    }
+
+    /// Asks the client of a session to connect elsewhere: what waits for it is
+    /// still written, and what it has said is still taken.
+    pub fn move_away(&self, session: &Session, error: &StreamError) {
+        self.release(session);
+        session.ask_to_move(error);
+    }
+
     /// Sessions on this node.
     pub fn count(&self) -> usize {
         self.local.len()

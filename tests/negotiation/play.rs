@@ -195,6 +195,7 @@ impl Play {
                     self.is_over = true;
                     return;
                 }
+                Output::Failed => continue,
                 Output::Restart => {
                     self.framer.restart();
                     self.framer.set_limits(Limits::client());

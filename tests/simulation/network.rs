@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jabiru::cluster::frame::Frame;
 use jabiru::cluster::node::NodeId;
+use jabiru::cluster::protocol::Protocol;
 
 use crate::events::{Seat, Time};
 
@@ -67,7 +68,7 @@ impl Network {
     /// A frame as bytes: what is sent is read as the wire has it.
     pub fn bytes(frame: &Frame) -> Vec<u8> {
         let mut bytes = Vec::new();
-        frame.encode(&mut bytes).expect("our own frames fit");
+        frame.encode(Protocol::NEWEST, &mut bytes).expect("our own frames fit");
         bytes
     }
 }

@@ -10,6 +10,7 @@ use jabiru::cluster::frame::Frame;
 use jabiru::cluster::moment::Moment;
 use jabiru::cluster::news::{Dialed, Failure, Input, Output};
 use jabiru::cluster::node::{LinkId, Node, NodeId, NodeName, NodeState, Peer};
+use jabiru::cluster::protocol::Protocol;
 use jabiru::cluster::rows::{SessionRow, SoftRow};
 use jabiru::cluster::settings::Settings;
 use jabiru::cluster::tables::Tables;
@@ -253,6 +254,7 @@ impl World {
                 self.record.sees(self.now, id, seen);
             }
             Output::Rows(changes) => self.record.rows(id, changes),
+            Output::Came { .. } | Output::Gone { .. } => {}
             Output::Word { .. } | Output::Unsaid { .. } => {}
             Output::Ghost { .. } => self.record.ghost(self.now, id),
         }
@@ -337,7 +339,7 @@ impl World {
         let pipe = &mut connection.pipes[end];
         let link = link_of(id, end);
         if let Some((_, bytes)) = pipe.frames.pop_front_if(|(at, _)| *at <= now) {
-            let frame = Frame::decode(&bytes).expect("our own frames are read");
+            let frame = Frame::decode(Protocol::NEWEST, &bytes).expect("our own frames are read");
             self.news(life, seat, Input::Frame { link, frame });
         } else if pipe.frames.is_empty() && pipe.closed {
             connection.open[end] = false;

@@ -85,7 +85,7 @@ pub fn tls() -> PathBuf {
 
 /// A port that is free now, and stays so while a node is down: below those
 /// that the kernel gives to clients, and apart from those of other processes.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         let next =
@@ -95,6 +95,11 @@ fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// Ports that are free now.
+pub fn ports() -> Ports {
+    Ports { mesh: free_port(), plain: free_port(), direct: free_port(), http: free_port() }
 }
 
 /// Runs a command of ours.
@@ -160,15 +165,7 @@ impl Nodes {
         let cookie = folder.path().join("cookie");
         succeed(&["cookie", "--write", cookie.to_str().expect("text")], "");
         let mut nodes = Nodes { folder, list: Vec::new(), extra: extra.to_owned() };
-        let ports: Vec<Ports> = places
-            .iter()
-            .map(|_| Ports {
-                mesh: free_port(),
-                plain: free_port(),
-                direct: free_port(),
-                http: free_port(),
-            })
-            .collect();
+        let ports: Vec<Ports> = places.iter().map(|_| ports()).collect();
         let seeds: Vec<String> = places
             .iter()
             .zip(&ports)
@@ -216,12 +213,18 @@ impl Nodes {
     /// All nodes that run say that they agree, and that all serve.
     #[track_caller]
     pub fn wait_until_all_agree(&self) {
-        let count = self.list.iter().filter(|node| node.runs()).count();
-        let wanted = match count {
+        let running: Vec<usize> = (0..self.list.len()).filter(|at| self.list[*at].runs()).collect();
+        self.wait_until_those_agree(&running);
+    }
+
+    /// These say that they agree, whoever else runs, and that all serve.
+    #[track_caller]
+    pub fn wait_until_those_agree(&self, those: &[usize]) {
+        let wanted = match those.len() {
             1 => "1 node, alone".to_owned(),
             count => format!("{count} nodes, all agree"),
         };
-        for node in self.list.iter().filter(|node| node.runs()) {
+        for node in those.iter().map(|at| &self.list[*at]) {
             wait_for(&format!("{} says: {wanted}", node.name), || {
                 let Some(status) = node.status() else { return false };
                 let nodes = status["nodes"].as_array().cloned().unwrap_or_default();

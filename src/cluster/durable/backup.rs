@@ -241,7 +241,7 @@ fn write_all(
     let mut done = BackedUp { rows: 0, damaged: 0 };
     out.put(HEAD).map_err(failed)?;
     // who has left the cluster is not what was lost
-    for table in Table::ALL.iter().filter(|table| **table != Table::Departed) {
+    for table in Table::ALL.iter().filter(|table| **table != Table::Nodes) {
         let (prefix, mut from) = ([table.prefix()], Vec::new());
         loop {
             let rows = reads.scan(&prefix, &from, PART_ROWS)?;

@@ -2,8 +2,6 @@
 //! then of the buckets that differ, and fetch the rows of those. One other node
 //! at a time: at once when it is seen, and every minute.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use bytes::Bytes;
 
 use crate::cluster::durable::clock::At;
@@ -12,43 +10,21 @@ use crate::cluster::durable::intent::{Cursor, GiveUp, Intent, Outcome, Take};
 use crate::cluster::durable::marks::{Rank, Relation, Standing};
 use crate::cluster::durable::news::{Output, Say};
 use crate::cluster::durable::pending::{Ask, Job};
+use crate::cluster::durable::rounds::{PAUSE, REFUSED_PAUSE};
 use crate::cluster::durable::sums::Sums;
 use crate::cluster::durable::words::{
     BucketsAnswer, BucketsAsk, RowsAnswer, RowsAsk, SumsAnswer, SumsAsk, read, topic, written,
 };
-use crate::cluster::members::Members;
 use crate::cluster::node::NodeId;
 use crate::storage::StoreError;
-
-/// After a comparison that was broken off, in milliseconds. A guess.
-const PAUSE: u64 = 1_000;
-
-/// After a comparison in which rows from the future were refused, in
-/// milliseconds. A guess.
-const REFUSED_PAUSE: u64 = 10_000;
 
 /// Buckets asked for in one question: some kilobytes.
 const ASKED_BUCKETS: usize = 1_024;
 
-/// Whom we compare with, and when.
-#[derive(Debug, Default)]
-pub(super) struct Compares {
-    /// When each other node's turn is, by the steady clock.
-    pub(super) due: BTreeMap<NodeId, u64>,
-    running: Option<Compare>,
-    serial: u64,
-    /// Nodes that we had the same as, since we were alone.
-    pub(super) met: BTreeSet<NodeId>,
-    /// Rows from the future were refused: what the future is may change.
-    pub(super) has_refused: bool,
-    /// Whether we ever had the same as the others, in this life.
-    has_agreed: bool,
-}
-
 /// One comparison.
 #[derive(Debug)]
-struct Compare {
-    node: NodeId,
+pub(super) struct Compare {
+    pub(super) node: NodeId,
     serial: u64,
     step: Step,
     theirs: Option<Standing>,
@@ -71,34 +47,11 @@ enum Step {
     Taking(Option<Cursor>),
 }
 
-fn tell_kept(compare: &mut Compare, out: &mut Vec<Output>) {
+/// Whom else it may concern: what a comparison has fetched.
+pub(super) fn tell_kept(compare: &mut Compare, out: &mut Vec<Output>) {
     let kept = std::mem::take(&mut compare.kept);
     if !kept.is_empty() {
         out.push(Output::Kept(kept));
-    }
-}
-
-impl Compares {
-    /// Something was missed.
-    pub(super) fn soon(&mut self, at: At) {
-        self.due.values_mut().for_each(|due| *due = (*due).min(at.steady + PAUSE));
-    }
-
-    /// Other nodes are visible now.
-    pub(super) fn members(&mut self, members: &Members, at: At, out: &mut Vec<Output>) {
-        self.due.retain(|node, _| members.contains(*node));
-        self.met.retain(|node| members.contains(*node));
-        for member in members.others() {
-            self.due.entry(member.node.id).or_insert(at.steady);
-        }
-        if std::mem::take(&mut self.has_refused) {
-            // the clocks of others say another time now
-            self.due.values_mut().for_each(|due| *due = at.steady);
-        }
-        let gone = self.running.take_if(|compare| !members.contains(compare.node));
-        if let Some(mut gone) = gone {
-            tell_kept(&mut gone, out);
-        }
     }
 }
 

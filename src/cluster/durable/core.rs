@@ -11,12 +11,12 @@ use bytes::Bytes;
 
 use crate::cluster::durable::change::{ChangeError, Made};
 use crate::cluster::durable::clock::{At, Clock};
-use crate::cluster::durable::compare::Compares;
 use crate::cluster::durable::intent::{Intent, Outcome};
 use crate::cluster::durable::marks::Marks;
 use crate::cluster::durable::news::{Input, Output, Say, Settings};
 use crate::cluster::durable::owner_of;
 use crate::cluster::durable::pending::{Ask, Job, Origin, Wanted};
+use crate::cluster::durable::rounds::Compares;
 use crate::cluster::durable::row::time_of;
 use crate::cluster::durable::sums::Sums;
 use crate::cluster::durable::telling::Tell;
@@ -131,6 +131,12 @@ impl Core {
                 let (tries, silent) = (0, None);
                 let clock = time_of(self.clock.now(at));
                 self.begin(Wanted { number, by, changes, tries, silent, clock }, out);
+            }
+            Input::Meet { node } => {
+                if self.members.contains(node) {
+                    self.compares.meet(node, at, out);
+                    self.compare_next(at, out);
+                }
             }
             Input::Question { number, from, topic, body } => {
                 self.question(at, sums, (number, from, topic), &body, out);

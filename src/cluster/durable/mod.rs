@@ -29,6 +29,7 @@ pub mod core;
 mod keeping;
 pub mod news;
 mod pending;
+mod rounds;
 mod telling;
 
 pub mod backup;
@@ -98,8 +99,8 @@ tables! {
     Blocked = 7,
     /// When an account was last there.
     Last = 8,
-    /// Nodes that have left for good, by name.
-    Departed = 9,
+    /// The nodes of this cluster, by name: members, and who was removed.
+    Nodes = 9,
     /// What the operator has said for all nodes, by its name.
     Settings = 10,
 }
@@ -280,6 +281,15 @@ impl Durable {
         Ok((values, next))
     }
 
+    /// The value of a key in a store whose tables are not open.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn peek(store: &dyn Store, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let stored = store.get(&row_key(table, key))?;
+        Ok(stored.and_then(|stored| Row::read(&stored)).and_then(|row| row.value))
+    }
+
     /// The cluster that it is of.
     pub fn cluster(&self) -> &Arc<Cluster> {
         &self.cluster
@@ -314,6 +324,12 @@ impl Durable {
     /// Whether we have had all rows that another node had, since it is visible.
     pub fn has_met(&self, node: NodeId) -> bool {
         self.core.lock().unwrap_or_else(PoisonError::into_inner).has_met(node)
+    }
+
+    /// Begins to have all rows that another node has now; [`Self::has_met`]
+    /// says when it is so.
+    pub fn meet(&self, node: NodeId) {
+        self.input(Input::Meet { node });
     }
 
     /// Waits until all rows that other nodes have told us so far are on our

@@ -44,6 +44,11 @@ pub enum Input {
         /// What shall be, all of one owner.
         changes: Vec<Change>,
     },
+    /// Compare with this node now, from the start.
+    Meet {
+        /// Which.
+        node: NodeId,
+    },
     /// Another node asks something that is not only read.
     Question {
         /// To know it by.

@@ -182,6 +182,7 @@ impl ExpectAuth {
         cx.send(messages::failure(failure));
         if failure.is_attempt() {
             self.attempts += 1;
+            cx.out.push(Output::Failed);
         }
         if self.attempts >= cx.settings.attempts_max {
             return Err(end(StreamError::new(

@@ -94,6 +94,8 @@ pub enum Output {
     Bind(BareJid, Option<String>),
     /// The session stands; all that comes is its stanzas.
     Established(Established),
+    /// An attempt to authenticate was in vain.
+    Failed,
     /// Write this, then close the stream.
     Close(Bytes, StreamError),
 }
