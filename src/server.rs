@@ -196,7 +196,7 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
         tokio::spawn(http::serve(Arc::clone(&admin), metrics.clone(), listener));
     }
     for door in doors {
-        doors::open(door, &c2s, drain.clone());
+        doors::open(door, &c2s, drain.clone(), Arc::clone(&cluster));
     }
     drop(drain);
     let own = cluster.address().to_string();

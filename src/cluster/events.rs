@@ -43,6 +43,8 @@ pub enum Event {
     },
     /// The merged tables have changed.
     Rows(Vec<RowChange>),
+    /// Messages are stored for these accounts that other nodes had stored.
+    Stored(Vec<Box<str>>),
     /// The set of visible nodes has changed.
     Members(Arc<Members>),
     /// Another node asks.

@@ -1,6 +1,7 @@
 //! From the start of a node to the moment when it may be home: until it has
 //! the rows of those that are there already, it would answer for accounts
-//! that it does not know.
+//! that it does not know, and store messages for sessions that it does not
+//! see. So its doors for clients open then as well.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::cluster::durable::Durable;
 use crate::cluster::handle::Cluster;
+use crate::cluster::members::Members;
 use crate::cluster::node::NodeState;
 
 /// How long a node with seeds looks for the others until it believes that it
@@ -45,4 +47,13 @@ pub async fn serve_when_ready(cluster: Arc<Cluster>, durable: Arc<Durable>, has_
     }
     cluster.set_state(NodeState::Serving);
     info!(milliseconds = begin.elapsed().as_millis(), "at home");
+}
+
+/// Waits until this node does not join any more.
+pub async fn joined(cluster: &Cluster) {
+    let me = cluster.me().id;
+    let is_in =
+        |members: &Arc<Members>| members.get(me).is_some_and(|me| me.state != NodeState::Joining);
+    // an error says that the cluster has ended, and so does this process
+    let _ = cluster.watch_members().wait_for(is_in).await;
 }

@@ -44,11 +44,12 @@ pub async fn serve(rooms: Rooms, mut events: Events, others: impl Fn(Question)) 
     while let Some(event) = events.next().await {
         match event {
             Event::Delivery { from, body, receipt } => rooms.router.receive(from, &body, receipt),
-            Event::Returned { body, reason, .. } => rooms.router.returned(body, reason),
+            Event::Returned { to, body, reason } => rooms.router.returned(to, body, reason),
             Event::Rows(changes) => {
                 rooms.sessions.note(&changes);
                 rooms.router.note_rows(&changes);
             }
+            Event::Stored(accounts) => rooms.router.note_stored(&accounts),
             Event::Members(members) => {
                 rooms.router.note_members(&members);
                 rooms.sessions.settle_all();

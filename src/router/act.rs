@@ -9,12 +9,33 @@ use crate::cluster::node::NodeId;
 use crate::net::outbox::Item;
 use crate::router::Router;
 use crate::router::parcel::{Label, Seats, Target};
-use crate::session_manager::session::{Held, Seat, Unwritten};
+use crate::session_manager::given::Mark;
+use crate::session_manager::session::{Held, Seat, Token, Unwritten};
+use crate::xmpp::kind::Kind;
 use crate::xmpp::stanza::Stanza;
 
 /// How often a stanza may go from node to node: to where its session was, and
 /// once more to where the session, or the home, is now.
 pub(super) const HOPS_MAX: u8 = 2;
+
+/// What did not take a stanza.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Failed {
+    /// This seat was empty.
+    Seat(Seat),
+    /// All seats of this node: it did not take what was sent to it. It may be
+    /// seen again by now, and so may its seats.
+    Node(NodeId),
+}
+
+impl Failed {
+    fn is(self, seat: Seat) -> bool {
+        match self {
+            Self::Seat(failed) => seat == failed,
+            Self::Node(failed) => seat.owner == failed,
+        }
+    }
+}
 
 /// What a stanza has behind it.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +50,10 @@ pub struct Way {
     pub is_first: bool,
     /// It came back from a node that may have acted upon it before it went.
     pub is_repeated: bool,
+    /// Its name, if it is a message that another node has had.
+    pub mark: Mark,
+    /// When it was first sent home; 0: not yet.
+    pub time: u64,
     /// Its sender has just changed its account: it follows that change.
     pub is_behind_change: bool,
 }
@@ -41,11 +66,19 @@ impl Router {
             return self.at_home(stanza.clone(), way.clone());
         }
         let bytes = stanza.write();
-        for owner in owners(&seats) {
+        let owners = owners(&seats);
+        let mark = match owners.iter().any(|owner| *owner != me) {
+            true => mark(stanza, way),
+            false => way.mark,
+        };
+        let marked = (mark != way.mark).then(|| Way { mark, ..way.clone() });
+        let way = marked.as_ref().unwrap_or(way);
+        for owner in owners {
             if owner == me {
                 self.write(&seats, &bytes, way);
             } else {
-                let label = Label { target: Target::Seats(seats.clone()), hops: way.hops + 1 };
+                let target = Target::Seats(seats.clone());
+                let label = Label { target, hops: way.hops + 1, mark };
                 self.rooms.cluster.deliver(owner, label.pack(&bytes));
             }
         }
@@ -61,9 +94,12 @@ impl Router {
             } else if self.is_refused(*seat, bytes) {
                 continue;
             }
+            if !self.is_new(*seat, way.mark) {
+                continue;
+            }
             match self.rooms.sessions.write(seat.number, bytes.clone(), way.held.clone()) {
                 Ok(()) => {}
-                Err(Unwritten::Gone(item)) => self.missed(Some(*seat), seats, item, way),
+                Err(Unwritten::Gone(item)) => self.missed(Failed::Seat(*seat), seats, item, way),
                 Err(Unwritten::Overflow(items)) => {
                     debug!(session = seat.number, "a client does not read: its session is closed");
                     self.unwritten(items);
@@ -72,11 +108,23 @@ impl Router {
         }
     }
 
+    /// Whether a session of ours was not given this message before. One that
+    /// is gone was not.
+    fn is_new(&self, seat: Seat, mark: Mark) -> bool {
+        let session = self.rooms.sessions.local(seat.number);
+        let is_new = session.is_none_or(|session| session.given().note(mark));
+        if !is_new {
+            debug!(session = seat.number, "a message came a second time: it is not given again");
+        }
+        is_new
+    }
+
     /// Plans again what a closed connection did not write. The session must
     /// be out of the table by then.
     pub fn unwritten(&self, items: Vec<Item<Held>>) {
         for item in self.keep_stored(items) {
-            self.again(item.bytes, Way { held: item.token, ..Way::default() });
+            let mark = item.token.as_deref().map_or(0, Token::mark);
+            self.again(item.bytes, Way { held: item.token, mark, ..Way::default() });
         }
     }
 
@@ -88,28 +136,33 @@ impl Router {
         }
     }
 
-    /// A seat was empty: `failed`, or all of a node that has gone. Whichever
-    /// of a stanza's seats fails last plans it again: so it is neither lost
-    /// nor planned twice.
-    pub(super) fn missed(&self, failed: Option<Seat>, seats: &Seats, item: Item<Held>, way: &Way) {
-        let is_other = |other: &&Seat| Some(**other) != failed;
-        if seats.iter().filter(is_other).any(|other| self.sits(*other, &item.bytes)) {
+    /// Seats have failed. Whichever of a stanza's seats fails last plans it
+    /// again: so it is neither lost nor planned twice.
+    pub(super) fn missed(&self, failed: Failed, seats: &Seats, item: Item<Held>, way: &Way) {
+        let mut others = seats.iter().filter(|seat| !failed.is(**seat));
+        if others.any(|other| self.sits(*other, &item.bytes)) {
             return;
         }
         let mut tried = way.tried.clone();
         tried.extend(seats.iter().copied());
-        let way = Way { hops: way.hops, held: item.token, tried, ..Way::default() };
+        let (hops, mark, is_repeated) = (way.hops, way.mark, way.is_repeated);
+        let way = Way { hops, held: item.token, tried, mark, is_repeated, ..Way::default() };
         self.again(item.bytes, way);
     }
 
     /// Asks the home of the addressee to store it or to answer for it.
-    pub(super) fn send_home(&self, stanza: Stanza, way: Way) {
+    pub(super) fn send_home(&self, stanza: Stanza, mut way: Way) {
         let Some(to) = &stanza.to else { return };
         let home = self.rooms.cluster.members().home(to.bare().as_str().as_bytes());
+        if way.time == 0 {
+            way.time = self.rooms.offline.next_time();
+        }
+        way.mark = mark(&stanza, &way);
         if home == self.me() || way.hops >= HOPS_MAX {
             return self.at_home(stanza, way);
         }
-        let label = Label { target: Target::Home, hops: way.hops + 1 };
+        let target = Target::Home { time: way.time, is_repeated: way.is_repeated };
+        let label = Label { target, hops: way.hops + 1, mark: way.mark };
         self.rooms.cluster.deliver(home, label.pack(&stanza.write()));
     }
 
@@ -122,10 +175,32 @@ impl Router {
     }
 }
 
+/// The name that a message has, or gets now.
+fn mark(stanza: &Stanza, way: &Way) -> Mark {
+    match stanza.kind {
+        Kind::Message(_) if way.mark == 0 => rand::random(),
+        _ => way.mark,
+    }
+}
+
 /// Each owner once.
 fn owners(seats: &Seats) -> Vec<NodeId> {
     let mut owners: Vec<NodeId> = seats.iter().map(|seat| seat.owner).collect();
     owners.sort_unstable();
     owners.dedup();
     owners
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_fails_with_all_its_seats_and_no_other() {
+        let seat = |node, number| Seat { owner: NodeId::new(node, 0), number };
+        let failed = Failed::Node(NodeId::new(1, 0));
+        assert!(failed.is(seat(1, 7)) && failed.is(seat(1, 8)) && !failed.is(seat(2, 7)));
+        let failed = Failed::Seat(seat(1, 7));
+        assert!(failed.is(seat(1, 7)) && !failed.is(seat(1, 8)) && !failed.is(seat(2, 7)));
+    }
 }

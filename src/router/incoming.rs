@@ -11,7 +11,7 @@ use crate::cluster::node::NodeId;
 use crate::cluster::receipt::Receipt;
 use crate::net::outbox::Item;
 use crate::router::Router;
-use crate::router::act::Way;
+use crate::router::act::{Failed, Way};
 use crate::router::parcel::{Label, Target};
 use crate::session_manager::session::Token;
 use crate::xmpp::stanza::Stanza;
@@ -24,11 +24,13 @@ impl Router {
             Ok(opened) => opened,
             Err(error) => return warn!(%error, "a parcel was thrown away"),
         };
-        let held = Some(Arc::new(Token::Receipt(receipt)));
-        let way = Way { hops: label.hops, held, ..Way::default() };
+        let held = Some(Arc::new(Token::Receipt(receipt, label.mark)));
+        let way = Way { hops: label.hops, held, mark: label.mark, ..Way::default() };
         match label.target {
             Target::Seats(seats) => self.write(&seats, &stanza, &way),
-            Target::Home => self.again(stanza, way),
+            Target::Home { time, is_repeated } => {
+                self.again(stanza, Way { time, is_repeated, ..way });
+            }
             Target::SenderHome => self.read(stanza, |stanza| self.of_sender(stanza, way)),
             Target::Accounts(accounts) => {
                 self.read(stanza, |stanza| self.tell_accounts(&stanza, &accounts));
@@ -43,8 +45,8 @@ impl Router {
                     self.show_here(&account.bare(), &viewer.bare());
                 }
             }),
-            Target::Announce => self.announce(from),
-            Target::Fetch(seat) => self.fetch_for(seat),
+            Target::Announce => self.announce_when_seen(from),
+            Target::Fetch(seat) => self.fetch_for(seat, from),
             Target::End(account) => self.end_here(&account.bare()),
         }
     }
@@ -58,28 +60,31 @@ impl Router {
 
     /// A parcel of ours that its node did not take before it went, or that
     /// it has no room for.
-    pub fn returned(&self, parcel: Bytes, reason: Reason) {
+    pub fn returned(&self, by: NodeId, parcel: Bytes, reason: Reason) {
         let (label, stanza) = match Label::unpack(&parcel) {
             Ok(opened) => opened,
             Err(error) => return warn!(%error, "a parcel of ours was thrown away"),
         };
         let is_stanza =
-            matches!(label.target, Target::Seats(_) | Target::Home | Target::SenderHome);
+            matches!(label.target, Target::Seats(_) | Target::Home { .. } | Target::SenderHome);
         if reason == Reason::Full && is_stanza {
             return self.overloaded(stanza);
         }
         let hops = label.hops.saturating_sub(1);
         let is_repeated = reason == Reason::InDoubt;
-        let way = Way { hops, is_repeated, ..Way::default() };
+        let way = Way { hops, is_repeated, mark: label.mark, ..Way::default() };
         match label.target {
-            Target::Home => self.again(stanza, way),
+            Target::Home { time, is_repeated: was_repeated } => {
+                let is_repeated = is_repeated || was_repeated;
+                self.again(stanza, Way { time, is_repeated, ..way });
+            }
             Target::SenderHome => self.read(stanza, |stanza| self.of_sender(stanza, way)),
             // the node and all its sessions are gone
             Target::Accounts(_) | Target::Announce | Target::Fetch(_) | Target::End(_) => {}
             // whoever asked hears that they are unavailable
             Target::Probed(_) | Target::Shown(_) => {}
             Target::Seats(seats) => {
-                self.missed(None, &seats, Item { bytes: stanza, token: None }, &way);
+                self.missed(Failed::Node(by), &seats, Item { bytes: stanza, token: None }, &way);
             }
         }
     }

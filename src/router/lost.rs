@@ -24,6 +24,9 @@ use crate::xmpp::stanza::Stanza;
 /// Available sessions that were lost with their node, by account.
 type Lost = HashMap<BareJid, Vec<FullJid>>;
 
+/// Nodes that may wait to be told of our sessions; as many as a cluster has.
+const UNANNOUNCED_MAX: usize = 256;
+
 /// How long after the loss of a node its last words may wait for our disk. A
 /// guess: longer than a change waits for its home.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
@@ -42,12 +45,30 @@ impl Router {
         }
         for node in now.difference(&before) {
             // its sessions may be new to ours, or were told to be gone
-            let label = Label { target: Target::Announce, hops: 1 };
+            let label = Label::new(Target::Announce, 1);
             self.rooms.cluster.deliver(*node, label.pack(&Bytes::new()));
             self.note_come(*node);
+            if self.unannounced.lock().unwrap_or_else(PoisonError::into_inner).remove(node) {
+                self.announce(*node);
+            }
         }
         // accounts of nodes that have gone are at home here now
         self.finish_removals();
+    }
+
+    /// A node asks for the presence of our sessions. It may see us before we
+    /// see it: then it is told as soon as we do.
+    pub(super) fn announce_when_seen(&self, to: NodeId) {
+        let is_known = self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&to);
+        if is_known {
+            return self.announce(to);
+        }
+        let mut unannounced = self.unannounced.lock().unwrap_or_else(PoisonError::into_inner);
+        // one that never comes is forgotten when another does not either
+        if unannounced.len() >= UNANNOUNCED_MAX {
+            unannounced.clear();
+        }
+        unannounced.insert(to);
     }
 
     /// Whoever is home in the place of a lost node first has on its disk what
@@ -114,7 +135,8 @@ impl Router {
         let gone: BTreeSet<FullJid> = by_roster.chain(directed.cloned()).collect();
         for jid in gone {
             heard.remove(&jid);
-            if !self.is_taken(&jid, 0) {
+            // a node that comes and goes may have gone before it was seen
+            if !self.is_taken(&jid, 0) && session.missing().insert(jid.clone()) {
                 let from = jid.into();
                 let to = Some(account.clone().into());
                 let stanza = presence::bare(PresenceType::Unavailable, from, to);

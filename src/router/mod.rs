@@ -7,6 +7,7 @@ pub mod act;
 pub mod asking;
 pub mod incoming;
 pub mod last;
+pub mod looking;
 pub mod lost;
 pub mod offline;
 pub mod orders;
@@ -39,10 +40,10 @@ use crate::router::parcel::Seats;
 use crate::router::storing::Mail;
 use crate::router::turns::Turns;
 use crate::session_manager::delivery::{self, Candidate, Plan};
-use crate::session_manager::session::Seat;
+use crate::session_manager::session::{Seat, SessionNumber};
 use crate::session_manager::sessions::Entries;
 use crate::xmpp::error::{StanzaCondition, StanzaError};
-use crate::xmpp::jid::Jid;
+use crate::xmpp::jid::{FullJid, Jid};
 use crate::xmpp::kind::Kind;
 use crate::xmpp::stanza::Stanza;
 
@@ -56,10 +57,14 @@ pub struct Router {
     turns: Arc<Turns>,
     /// The nodes whose sessions ours have heard of.
     known: Mutex<BTreeSet<NodeId>>,
+    /// Nodes that want to hear of our sessions, and that we do not see yet.
+    unannounced: Mutex<BTreeSet<NodeId>>,
     /// When a node was last lost.
     lost: Mutex<Option<Instant>>,
     /// Messages that wait to be stored, by account.
     mail: DashMap<Box<str>, Mail>,
+    /// Sessions that have come just now, and whose presence they were told.
+    fresh: DashMap<SessionNumber, BTreeSet<FullJid>>,
 }
 
 /// What a node does for others; all 0: it may go.
@@ -84,8 +89,10 @@ impl Router {
             config,
             turns: Arc::default(),
             known: Mutex::default(),
+            unannounced: Mutex::default(),
             lost: Mutex::default(),
             mail: DashMap::new(),
+            fresh: DashMap::new(),
         })
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::cluster::asks::Question;
+use crate::cluster::node::NodeId;
 use crate::cluster::rows::{RowChange, SessionRow, SoftRow};
 use crate::net::outbox::Item;
 use crate::router::parcel::{Label, Target};
@@ -50,57 +51,79 @@ impl Router {
         if row.priority.is_none_or(|priority| priority < 0) {
             return;
         }
-        let Ok(account) = Jid::parse(&row.jid).map(|jid| jid.bare()) else { return };
-        let home = self.rooms.cluster.members().home(account.as_str().as_bytes());
-        if home == self.me() {
+        if let Ok(account) = Jid::parse(&row.jid).map(|jid| jid.bare())
+            && self.is_home(&account)
+        {
             self.call(&account);
         }
+    }
+
+    /// Other nodes had stored messages for these accounts, and now we have
+    /// them: a node that was alone, or the other side of a split, did not see
+    /// the session that waits for them here.
+    pub fn note_stored(&self, accounts: &[Box<str>]) {
+        let accounts = accounts.iter().filter_map(|account| BareJid::parse(account).ok());
+        for account in accounts.filter(|account| self.is_home(account)) {
+            self.call(&account);
+        }
+    }
+
+    fn is_home(&self, account: &BareJid) -> bool {
+        let home = self.rooms.cluster.members().home(account.as_str().as_bytes());
+        home == self.me()
     }
 
     /// Has a session that wants messages, if there is one, fetch what is
     /// stored, if there is anything.
     pub(super) fn call(&self, account: &BareJid) {
-        if !self.rooms.offline.has(account).unwrap_or(true) {
-            return;
-        }
         let entries = self.rooms.sessions.of(account);
         let willing = entries.iter().find(|entry| entry.row.priority.is_some_and(|p| p >= 0));
         let Some(seat) = willing.map(seat) else { return };
-        if seat.owner == self.me() {
-            return self.fetch_for(seat);
+        if !self.rooms.offline.has(account).unwrap_or(true) {
+            return;
         }
-        let label = Label { target: Target::Fetch(seat), hops: 1 };
+        if seat.owner == self.me() {
+            return self.fetch_for(seat, self.me());
+        }
+        let label = Label::new(Target::Fetch(seat), 1);
         self.rooms.cluster.deliver(seat.owner, label.pack(&Bytes::new()));
     }
 
-    /// A session of this node shall fetch what is stored.
-    pub(super) fn fetch_for(&self, seat: Seat) {
+    /// A session of this node shall fetch what `home` has stored, which may be
+    /// visible to us only in a moment.
+    pub(super) fn fetch_for(&self, seat: Seat, home: NodeId) {
         if let Some(session) = self.rooms.sessions.local(seat.number) {
-            self.fetch(&session);
+            self.fetch(&session, Some(home));
         }
     }
 
     /// Fetches what is stored for a session of this node, one fetch after the
-    /// other.
-    pub(super) fn fetch(&self, session: &Session) {
+    /// other: at the account's home, unless another node has called.
+    pub(super) fn fetch(&self, session: &Session, home: Option<NodeId>) {
         let Some(router) = self.this.upgrade() else { return };
         let (account, number) = (session.jid.bare(), session.number);
         let turn = format!("fetch {}", session.jid);
         let holding = session.hold_messages();
-        let job = async move { router.fetch_all(&account, number, holding).await };
+        let job = async move { router.fetch_all((&account, number), home, holding).await };
         let taken = self.turns.take(&turn, job);
         if taken.is_err() {
             debug!(jid = %session.jid, "enough fetches wait: they find what this one would");
         }
     }
 
-    async fn fetch_all(&self, account: &BareJid, number: SessionNumber, holding: Holding) {
+    async fn fetch_all(
+        &self,
+        (account, number): (&BareJid, SessionNumber),
+        home: Option<NodeId>,
+        holding: Holding,
+    ) {
         let seat = Seat { owner: self.me(), number };
         let mut after = Vec::new();
         let mut tries = 0;
         let mut holding = Some(holding);
         while self.wants_messages(number) {
-            let Some(page) = self.rooms.offline.ask(account, seat, after.clone()).await else {
+            let Some(page) = self.rooms.offline.ask(account, home, seat, after.clone()).await
+            else {
                 // who is there now must not wait for a home that is lost
                 holding = None;
                 tries += 1;
@@ -137,6 +160,9 @@ impl Router {
                 let Some(handed) = self.rooms.offline.take(&key, unwritten.clone()) else {
                     continue;
                 };
+                if !session.given().note(handed.mark()) {
+                    continue;
+                }
                 bytes += message.len();
                 let held = Some(Arc::new(Token::Stored(handed)));
                 let back = match self.rooms.sessions.write(number, message, held) {

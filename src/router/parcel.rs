@@ -5,6 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use crate::session_manager::given::Mark;
 use crate::session_manager::session::Seat;
 use crate::xmpp::jid::Jid;
 
@@ -20,7 +21,13 @@ pub enum Target {
     Seats(Seats),
     /// The receiver is the home of the stanza's addressee: look once more,
     /// else keep it or answer for it.
-    Home,
+    Home {
+        /// When it was first sent home, in microseconds since 1970 on the
+        /// clock of who did it; 0 for what is not kept.
+        time: u64,
+        /// Another home may have kept it before it went.
+        is_repeated: bool,
+    },
     /// The receiver is the home of the stanza's sender, who changes its own
     /// account by it.
     SenderHome,
@@ -49,6 +56,8 @@ pub struct Label {
     /// How often it was sent from one node to another before. A stanza that
     /// was sent on once is not sent on again.
     pub hops: u8,
+    /// The name of a message; 0 for all else.
+    pub mark: Mark,
 }
 
 /// A parcel that cannot be read: a fault of ours, or of a version of ours.
@@ -57,6 +66,11 @@ pub struct Label {
 pub struct Unreadable(#[source] postcard::Error);
 
 impl Label {
+    /// For what is no message.
+    pub fn new(target: Target, hops: u8) -> Self {
+        Self { target, hops, mark: 0 }
+    }
+
     /// The label and the stanza in one piece.
     pub fn pack(&self, stanza: &Bytes) -> Bytes {
         let label = postcard::to_stdvec(self).expect("a label has only fields that postcard knows");
@@ -85,7 +99,8 @@ mod tests {
     fn a_parcel_opens_as_it_was_packed() {
         let owner = NodeId { generation: 1, random: 2 };
         let seats = [Seat { owner, number: 7 }, Seat { owner, number: u64::MAX }];
-        let label = Label { target: Target::Seats(seats.into_iter().collect()), hops: 1 };
+        let target = Target::Seats(seats.into_iter().collect());
+        let label = Label { target, hops: 1, mark: u64::MAX };
         let stanza = Bytes::from_static(b"<message/>");
         let opened = Label::unpack(&label.pack(&stanza)).expect("it was packed here");
         assert_eq!(opened, (label, stanza));

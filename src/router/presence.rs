@@ -43,6 +43,9 @@ impl Router {
             let mut said = session.said();
             let is_first = said.last.is_none();
             said.last = Some(stanza.clone());
+            if is_first {
+                self.look_again(session);
+            }
             self.rooms.sessions.set_priority(session, Some(priority));
             self.broadcast(stanza, watchers(&account, &contacts));
             is_first
@@ -51,7 +54,7 @@ impl Router {
             self.introduce(session, &account, &contacts);
         }
         if comes {
-            self.fetch(session);
+            self.fetch(session, None);
         }
         drop(holding);
     }
@@ -148,7 +151,7 @@ impl Router {
         }
         let bytes = Stanza { to: None, ..stanza.clone() }.write();
         for some in accounts.chunks(ADDRESSES_MAX) {
-            let label = Label { target: Target::Accounts(some.to_vec()), hops: 1 };
+            let label = Label::new(Target::Accounts(some.to_vec()), 1);
             self.rooms.cluster.deliver(owner, label.pack(&bytes));
         }
     }
@@ -166,10 +169,19 @@ impl Router {
                     continue;
                 }
                 let mut heard = session.heard();
-                if stanza.kind == Kind::Presence(PresenceType::Unavailable)
-                    && let Some(from) = stanza.from.as_ref().and_then(Jid::to_full)
-                {
-                    heard.remove(&from);
+                if let Some(from) = stanza.from.as_ref().and_then(Jid::to_full) {
+                    let is_end = stanza.kind == Kind::Presence(PresenceType::Unavailable);
+                    let was_missing = match is_end {
+                        true => session.missing().contains(&from),
+                        false => session.missing().remove(&from),
+                    };
+                    if is_end && was_missing {
+                        continue;
+                    }
+                    match is_end {
+                        true => drop(heard.remove(&from)),
+                        false => self.note_told(session.number, &from),
+                    }
                 }
                 self.write_presence(&session, bytes.clone());
             }

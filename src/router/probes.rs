@@ -76,7 +76,7 @@ impl Router {
                 self.show_here(account, &viewer.bare());
                 continue;
             }
-            let label = Label { target: Target::Shown(account.clone().into()), hops: 1 };
+            let label = Label::new(Target::Shown(account.clone().into()), 1);
             self.rooms.cluster.deliver(owner, label.pack(&probe));
         }
     }
@@ -96,7 +96,7 @@ impl Router {
         self.probe(viewer, probed.collect());
     }
 
-    fn probe(&self, viewer: &Jid, probed: BTreeMap<NodeId, Vec<Jid>>) {
+    pub(super) fn probe(&self, viewer: &Jid, probed: BTreeMap<NodeId, Vec<Jid>>) {
         let probe = presence::bare(PresenceType::Probe, viewer.clone(), None);
         for (owner, addresses) in probed {
             if owner == self.me() {
@@ -104,7 +104,7 @@ impl Router {
                 continue;
             }
             for some in addresses.chunks(ADDRESSES_MAX) {
-                let label = Label { target: Target::Probed(some.to_vec()), hops: 1 };
+                let label = Label::new(Target::Probed(some.to_vec()), 1);
                 self.rooms.cluster.deliver(owner, label.pack(&probe.write()));
             }
         }
@@ -164,6 +164,8 @@ impl Router {
                 session.heard().remove(&from);
             }
             Kind::Presence(PresenceType::Available) if self.rooms.serves(from.domain()) => {
+                session.missing().remove(&from);
+                self.note_told(seat.number, &from);
                 let (account, sender) = (session.jid.bare(), from.bare());
                 let contact = self.rooms.contacts.one(&account, &sender);
                 let is_watched = sender == account || contact.is_ok_and(|one| one.is_seen());

@@ -49,7 +49,7 @@ impl Router {
         let Some(account) = stanza.from.as_ref().map(Jid::bare) else { return };
         let home = self.rooms.cluster.members().home(account.as_str().as_bytes());
         if home != self.me() && way.hops < HOPS_MAX {
-            let label = Label { target: Target::SenderHome, hops: way.hops + 1 };
+            let label = Label::new(Target::SenderHome, way.hops + 1);
             return self.rooms.cluster.deliver(home, label.pack(&stanza.write()));
         }
         self.in_turn(account.as_str(), stanza, way, |router, stanza| async move {
@@ -64,7 +64,7 @@ impl Router {
         if changes || way.is_behind_change {
             let home = self.rooms.cluster.members().home(to.as_str().as_bytes());
             if home != self.me() && way.hops < HOPS_MAX {
-                let label = Label { target: Target::Home, hops: way.hops + 1 };
+                let label = Label::new(Target::Home { time: 0, is_repeated: false }, way.hops + 1);
                 return self.rooms.cluster.deliver(home, label.pack(&stanza.write()));
             }
         }
@@ -90,7 +90,7 @@ impl Router {
         let Some(account) = stanza.from.as_ref().map(Jid::bare) else { return };
         let home = self.rooms.cluster.members().home(account.as_str().as_bytes());
         if home != self.me() && way.hops < HOPS_MAX {
-            let label = Label { target: Target::SenderHome, hops: way.hops + 1 };
+            let label = Label::new(Target::SenderHome, way.hops + 1);
             return self.rooms.cluster.deliver(home, label.pack(&stanza.write()));
         }
         let attempt = match way.is_repeated {
@@ -184,7 +184,7 @@ impl Router {
     fn end_sessions(&self, account: &BareJid) {
         self.end_here(account);
         for member in self.rooms.cluster.members().others() {
-            let label = Label { target: Target::End(account.clone().into()), hops: 1 };
+            let label = Label::new(Target::End(account.clone().into()), 1);
             self.rooms.cluster.deliver(member.node.id, label.pack(&Bytes::new()));
         }
     }

@@ -11,6 +11,7 @@ use crate::metrics;
 use crate::router::Router;
 use crate::router::act::Way;
 use crate::session_manager::hints::{Fate, fate};
+use crate::session_manager::offline::Letter;
 use crate::xep::time::utc;
 use crate::xml::element::Element;
 use crate::xmpp::error::{StanzaCondition, StanzaError};
@@ -80,8 +81,13 @@ impl Router {
             Err(error) => return self.give_back(mail, error.into()),
         }
         let now = SystemTime::now();
-        let delayed = mail.iter().map(|(stanza, _)| delayed(stanza, account.domain(), now));
-        let messages: Vec<Bytes> = delayed.collect();
+        let letter = |(stanza, way): &(Stanza, Way)| Letter {
+            message: delayed(stanza, account.domain(), now),
+            mark: way.mark,
+            time: way.time,
+            is_repeated: way.is_repeated,
+        };
+        let messages: Vec<Letter> = mail.iter().map(letter).collect();
         let stored = self.rooms.offline.store(account, &messages).await;
         let rest = mail.split_off(stored.count.min(mail.len()));
         ::metrics::counter!(metrics::OFFLINE_STORED).increment(mail.len() as u64);

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tracing::info;
 
+use crate::cluster::handle::Cluster;
+use crate::cluster::joining::joined;
 use crate::config::Config;
 use crate::door::c2s::C2s;
 use crate::door::entry::Port;
@@ -34,13 +36,23 @@ pub(super) fn bind(config: &Config) -> Result<Vec<Door>, ListenError> {
     Ok(doors)
 }
 
-/// Lets clients in by one of them, until the drain.
-pub(super) fn open((listener, port, front): Door, c2s: &Arc<C2s>, drain: Drain) {
-    if let Ok(address) = listener.address() {
-        info!(%address, ?port, ?front, "clients may come");
-    }
+/// Lets clients in by one of them, until the drain: as soon as this node knows
+/// what the others know. Until then they wait in the kernel.
+pub(super) fn open(
+    (listener, port, front): Door,
+    c2s: &Arc<C2s>,
+    mut drain: Drain,
+    cluster: Arc<Cluster>,
+) {
     let c2s = Arc::clone(c2s);
     tokio::spawn(async move {
+        tokio::select! {
+            () = joined(&cluster) => {}
+            () = drain.started() => return,
+        }
+        if let Ok(address) = listener.address() {
+            info!(%address, ?port, ?front, "clients may come");
+        }
         let inside = drain.clone();
         let serve = |tcp, peer| Arc::clone(&c2s).serve((tcp, peer), port, front, inside.clone());
         listener.serve(drain, serve).await;

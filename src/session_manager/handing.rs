@@ -16,7 +16,9 @@ use tracing::{debug, warn};
 
 use crate::cluster::asks::Question;
 use crate::cluster::durable::{Table, key_of, owner_of};
-use crate::session_manager::offline::{Offline, REMOVED_TOGETHER_MAX};
+use crate::cluster::node::NodeId;
+use crate::session_manager::given::Mark;
+use crate::session_manager::offline::{Offline, REMOVED_TOGETHER_MAX, mark_of};
 use crate::session_manager::session::Seat;
 use crate::storage::StoreError;
 use crate::xmpp::jid::BareJid;
@@ -83,6 +85,11 @@ impl Handed {
         self.is_kept.store(true, Ordering::Relaxed);
     }
 
+    /// The message's name.
+    pub fn mark(&self) -> Mark {
+        mark_of(&self.key)
+    }
+
     /// Whose message it is.
     pub fn account(&self) -> Option<BareJid> {
         BareJid::parse(std::str::from_utf8(owner_of(&self.key)).ok()?).ok()
@@ -90,10 +97,17 @@ impl Handed {
 }
 
 impl Offline {
-    /// Asks the account's home for messages behind the key `after`, for one
-    /// session. `None`: it does not answer.
-    pub async fn ask(&self, account: &BareJid, seat: Seat, after: Vec<u8>) -> Option<Page> {
-        let home = self.cluster.members().home(account.as_str().as_bytes());
+    /// Asks for messages behind the key `after`, for one session: `home`, or
+    /// the home that we see. `None`: it does not answer.
+    pub async fn ask(
+        &self,
+        account: &BareJid,
+        home: Option<NodeId>,
+        seat: Seat,
+        after: Vec<u8>,
+    ) -> Option<Page> {
+        let seen = || self.cluster.members().home(account.as_str().as_bytes());
+        let home = home.unwrap_or_else(seen);
         let ask = Ask { account: account.as_str().into(), seat, after };
         let ask = postcard::to_stdvec(&ask).expect("it has only fields that postcard knows");
         let asked = self.cluster.ask(home, topic::HAND_OUT, ask.into(), ANSWER_TIME_MAX).await;

@@ -8,6 +8,7 @@ pub mod contacts;
 pub mod delivery;
 pub mod draining;
 pub mod everywhere;
+pub mod given;
 pub mod handing;
 pub mod hints;
 pub mod inactive;

@@ -14,6 +14,7 @@ use crate::cluster::node::NodeId;
 use crate::cluster::receipt::Receipt;
 use crate::cluster::rows::SessionRow;
 use crate::net::outbox::{Item, Outbox, Refused};
+use crate::session_manager::given::{Given, Mark};
 use crate::session_manager::handing::Handed;
 use crate::session_manager::inactive::Inactive;
 use crate::xmpp::error::{StreamCondition, StreamError};
@@ -51,10 +52,20 @@ pub const DIRECTED_MAX: usize = 1_000;
 /// Whoever answers for a piece until it is written. Dropped: it was.
 #[derive(Debug)]
 pub enum Token {
-    /// The node that sent it.
-    Receipt(Receipt),
+    /// The node that sent it, and the message's name.
+    Receipt(Receipt, Mark),
     /// The offline store, which has it still.
     Stored(Handed),
+}
+
+impl Token {
+    /// The name of the message, if it has one.
+    pub fn mark(&self) -> Mark {
+        match self {
+            Self::Receipt(_, mark) => *mark,
+            Self::Stored(handed) => handed.mark(),
+        }
+    }
 }
 
 /// As [`Token`]; nobody where nobody must know.
@@ -85,6 +96,11 @@ pub struct Session {
     /// Who of our own domains told it of themselves beyond the roster. A
     /// leaf: nothing is locked inside.
     heard: Mutex<BTreeSet<FullJid>>,
+    /// Who went with a lost node, as it was told, and was not seen again. A
+    /// leaf.
+    missing: Mutex<BTreeSet<FullJid>>,
+    /// Which messages it was given. A leaf.
+    given: Mutex<Given>,
     inactive: Mutex<Inactive>,
     bound: Instant,
     /// When it last asked for a change of its account, in milliseconds since
@@ -136,6 +152,8 @@ impl Session {
             row: Mutex::new(row),
             said: Mutex::default(),
             heard: Mutex::default(),
+            missing: Mutex::default(),
+            given: Mutex::default(),
             inactive: Mutex::default(),
             bound: Instant::now(),
             changed: AtomicU64::new(0),
@@ -166,6 +184,17 @@ impl Session {
     /// agree.
     pub fn heard(&self) -> MutexGuard<'_, BTreeSet<FullJid>> {
         lock(&self.heard)
+    }
+
+    /// Who went with a lost node, as it was told: it need not hear it again
+    /// before it has seen them.
+    pub fn missing(&self) -> MutexGuard<'_, BTreeSet<FullJid>> {
+        lock(&self.missing)
+    }
+
+    /// Which messages it was given.
+    pub fn given(&self) -> MutexGuard<'_, Given> {
+        lock(&self.given)
     }
 
     /// It has asked for a change of its account just now.

@@ -19,12 +19,15 @@ pub struct Shelf {
     bytes: usize,
     /// The time in the latest key.
     pub latest: u64,
+    /// The latest time that was given to a message in place of its own: what
+    /// its sender has sent since is later.
+    pub floor: u64,
     counted: Instant,
 }
 
 impl Default for Shelf {
     fn default() -> Self {
-        Self { messages: 0, bytes: 0, latest: 0, counted: Instant::now() }
+        Self { messages: 0, bytes: 0, latest: 0, floor: 0, counted: Instant::now() }
     }
 }
 

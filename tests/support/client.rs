@@ -39,12 +39,12 @@ pub fn connect(node: &Node, door: Door, user: &str, resource: &str, password: &s
     let jid = address(user, resource);
     match door {
         Door::StartTls => {
-            let addr = format!("127.0.0.1:{}", node.ports.plain);
+            let addr = format!("{}:{}", node.place.host, node.ports.plain);
             let connector = StartTlsServerConnector(DnsConfig::Addr { addr });
             Client::new_with_connector(jid, password, connector, timeouts())
         }
         Door::Direct => {
-            let addr = format!("127.0.0.1:{}", node.ports.direct);
+            let addr = format!("{}:{}", node.place.host, node.ports.direct);
             let connector = DirectTlsServerConnector(DnsConfig::Addr { addr });
             Client::new_with_connector(jid, password, connector, timeouts())
         }

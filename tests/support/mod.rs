@@ -7,7 +7,7 @@ pub mod raw;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,7 +35,27 @@ pub struct Node {
     pub name: String,
     pub folder: PathBuf,
     pub ports: Ports,
+    pub place: Place,
     child: Option<Child>,
+}
+
+/// Where and how a node runs.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The address that it listens on.
+    pub host: IpAddr,
+    /// The words before its command: into a namespace, under a limit.
+    pub wrap: Vec<String>,
+    /// What its environment has besides ours.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Default for Place {
+    /// Loopback.
+    fn default() -> Self {
+        let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self { host, wrap: Vec::new(), environment: Vec::new() }
+    }
 }
 
 /// Where it listens.
@@ -136,33 +156,41 @@ impl Nodes {
 
     /// Nodes that have not been started.
     pub fn prepare(count: usize, extra: &str) -> Nodes {
+        Nodes::prepare_at(vec![Place::default(); count], extra)
+    }
+
+    /// As above, one node at each of these places.
+    pub fn prepare_at(places: Vec<Place>, extra: &str) -> Nodes {
         let folder = tempfile::tempdir().expect("a folder");
         let cookie = folder.path().join("cookie");
         succeed(&["cookie", "--write", cookie.to_str().expect("text")], "");
         let mut nodes = Nodes { folder, list: Vec::new(), extra: extra.to_owned() };
-        let ports: Vec<Ports> = (0..count).map(|_| ports()).collect();
-        for (at, port) in ports.iter().enumerate() {
+        let ports: Vec<Ports> = places.iter().map(|_| ports()).collect();
+        let seeds: Vec<String> = places
+            .iter()
+            .zip(&ports)
+            .map(|(place, ports)| format!("\"{}:{}\"", place.host, ports.mesh))
+            .collect();
+        for (at, (place, port)) in places.into_iter().zip(ports).enumerate() {
             let name = format!("n{at}");
             let folder = nodes.folder.path().join(&name);
             fs::create_dir_all(&folder).expect("writable");
-            let seeds: Vec<String> =
-                ports.iter().map(|ports| format!("\"127.0.0.1:{}\"", ports.mesh)).collect();
-            fs::write(folder.join("jabiru.toml"), nodes.config(&name, *port, &seeds))
+            fs::write(folder.join("jabiru.toml"), nodes.config(&name, place.host, port, &seeds))
                 .expect("writable");
-            nodes.list.push(Node { name, folder, ports: *port, child: None });
+            nodes.list.push(Node { name, folder, ports: port, place, child: None });
         }
         nodes
     }
 
-    fn config(&self, name: &str, ports: Ports, seeds: &[String]) -> String {
+    fn config(&self, name: &str, host: IpAddr, ports: Ports, seeds: &[String]) -> String {
         let tls = tls();
         format!(
             "[server]\ndomains = [\"{DOMAIN}\", \"other.localhost\"]\n\
              [[tls]]\ncertificate = {:?}\nkey = {:?}\n\
-             [c2s]\nlisten = [\"127.0.0.1:{}\"]\ndirect_tls_listen = [\"127.0.0.1:{}\"]\n\
-             [cluster]\nname = \"{name}\"\nlisten = \"127.0.0.1:{}\"\nseeds = [{}]\n\
+             [c2s]\nlisten = [\"{host}:{}\"]\ndirect_tls_listen = [\"{host}:{}\"]\n\
+             [cluster]\nname = \"{name}\"\nlisten = \"{host}:{}\"\nseeds = [{}]\n\
              cookie_file = \"../cookie\"\n\
-             [admin]\nsocket = \"control.sock\"\nhttp_listen = [\"127.0.0.1:{}\"]\n\
+             [admin]\nsocket = \"control.sock\"\nhttp_listen = [\"{host}:{}\"]\n\
              [sasl]\niterations = 4096\n{}\n",
             tls.join("cert.pem"),
             tls.join("key.pem"),
@@ -211,6 +239,11 @@ impl Node {
     /// Starts it and waits until it serves.
     pub fn start(&mut self) {
         self.spawn();
+        self.wait_until_it_serves();
+    }
+
+    /// Waits until it serves; it has been spawned.
+    pub fn wait_until_it_serves(&mut self) {
         let name = self.name.clone();
         wait_for(&format!("{name} serves"), || {
             let ended = self
@@ -229,9 +262,12 @@ impl Node {
             .append(true)
             .open(self.folder.join("log"))
             .expect("writable");
-        let child = Command::new(JABIRU)
+        let mut words = self.place.wrap.iter().map(String::as_str).chain([JABIRU]);
+        let child = Command::new(words.next().expect("a command"))
+            .args(words)
             .args(["serve", "-c"])
             .arg(self.folder.join("jabiru.toml"))
+            .envs(self.place.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -330,7 +366,7 @@ impl Node {
 
     /// What it answers by HTTP.
     pub fn http(&self, path: &str) -> String {
-        let mut tcp = TcpStream::connect(("127.0.0.1", self.ports.http)).expect("it listens");
+        let mut tcp = TcpStream::connect((self.place.host, self.ports.http)).expect("it listens");
         write!(tcp, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
         let mut answer = String::new();
         tcp.read_to_string(&mut answer).expect("an answer");

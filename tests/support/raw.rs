@@ -38,7 +38,7 @@ fn config(alpn: &[&[u8]], versions: &[&'static rustls::SupportedProtocolVersion]
 
 impl Raw {
     pub fn plain(node: &Node) -> Raw {
-        let tcp = TcpStream::connect(("127.0.0.1", node.ports.plain)).expect("it listens");
+        let tcp = TcpStream::connect((node.place.host, node.ports.plain)).expect("it listens");
         tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         Raw::Plain(tcp)
     }
@@ -49,7 +49,7 @@ impl Raw {
     }
 
     pub fn direct_with(node: &Node, versions: &[&'static rustls::SupportedProtocolVersion]) -> Raw {
-        let tcp = TcpStream::connect(("127.0.0.1", node.ports.direct)).expect("it listens");
+        let tcp = TcpStream::connect((node.place.host, node.ports.direct)).expect("it listens");
         tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         Raw::over(tcp, config(&[b"xmpp-client"], versions))
     }
@@ -229,7 +229,7 @@ pub fn certificate(file: &std::path::Path) -> Vec<u8> {
 
 /// The certificate that is shown to who asks for this name.
 pub fn shown(node: &Node, name: &str) -> Vec<u8> {
-    let tcp = TcpStream::connect(("127.0.0.1", node.ports.direct)).expect("it listens");
+    let tcp = TcpStream::connect((node.place.host, node.ports.direct)).expect("it listens");
     shown_on(tcp, Some(name))
 }
 

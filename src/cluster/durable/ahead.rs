@@ -25,6 +25,7 @@ impl Core {
         if rows.is_empty() {
             return;
         }
+        self.compares.has_refused = true;
         out.push(Output::Say(Say::Ahead { from: node, rows: rows.len() }));
         rows.truncate(AHEAD_ROWS);
         let body = written(&AheadAsk { wall: at.wall, rows });

@@ -5,12 +5,12 @@
 use bytes::Bytes;
 
 use crate::cluster::durable::clock::At;
-use crate::cluster::durable::core::{ANSWER_TIME_MAX, Core};
+use crate::cluster::durable::core::{Core, PAGE_TIME_MAX, QUICK_ANSWER_TIME_MAX};
 use crate::cluster::durable::intent::{Cursor, GiveUp, Intent, Outcome, Take};
 use crate::cluster::durable::marks::{Rank, Relation, Standing};
 use crate::cluster::durable::news::{Output, Say};
 use crate::cluster::durable::pending::{Ask, Job};
-use crate::cluster::durable::rounds::PAUSE;
+use crate::cluster::durable::rounds::{PAUSE, REFUSED_PAUSE};
 use crate::cluster::durable::sums::Sums;
 use crate::cluster::durable::words::{
     BucketsAnswer, BucketsAsk, RowsAnswer, RowsAsk, SumsAnswer, SumsAsk, read, topic, written,
@@ -34,6 +34,8 @@ pub(super) struct Compare {
     /// How many of them are done.
     asked: usize,
     fetched: usize,
+    /// Those that have a value, by their keys.
+    kept: Vec<Vec<u8>>,
     given_up: usize,
 }
 
@@ -43,6 +45,14 @@ enum Step {
     Buckets,
     Rows(Cursor),
     Taking(Option<Cursor>),
+}
+
+/// Whom else it may concern: what a comparison has fetched.
+pub(super) fn tell_kept(compare: &mut Compare, out: &mut Vec<Output>) {
+    let kept = std::mem::take(&mut compare.kept);
+    if !kept.is_empty() {
+        out.push(Output::Kept(kept));
+    }
 }
 
 impl Core {
@@ -67,10 +77,11 @@ impl Core {
             buckets: Vec::new(),
             asked: 0,
             fetched: 0,
+            kept: Vec::new(),
             given_up: 0,
         });
         let body = written(&SumsAsk { wall: at.wall });
-        self.ask(Ask::Compare(serial), node, topic::SUMS, body, ANSWER_TIME_MAX, out);
+        self.ask(Ask::Compare(serial), node, topic::SUMS, body, QUICK_ANSWER_TIME_MAX, out);
     }
 
     /// Another node compares.
@@ -142,6 +153,7 @@ impl Core {
         let next = match result {
             Ok(Outcome::Taken(taken)) => {
                 compare.fetched += taken.count;
+                compare.kept.extend(taken.kept);
                 compare.given_up += taken.given_up;
                 self.report(at, compare.node, taken.ahead, out);
                 compare.goes_on()
@@ -207,7 +219,9 @@ impl Core {
             Some(Next::Ask(topic, body)) => {
                 let node = compare.node;
                 self.compares.running = Some(compare);
-                self.ask(Ask::Compare(serial), node, topic, body, ANSWER_TIME_MAX, out);
+                let is_read = topic == topic::ROWS;
+                let patience = if is_read { PAGE_TIME_MAX } else { QUICK_ANSWER_TIME_MAX };
+                self.ask(Ask::Compare(serial), node, topic, body, patience, out);
             }
             Some(Next::Rows(from)) => {
                 let buckets = compare.chunk().to_vec();
@@ -219,8 +233,13 @@ impl Core {
                 self.compares.running = Some(compare);
                 self.write(Job::Compare(serial), Intent::Take(take), out);
             }
-            Some(Next::Done) => self.compared(at, &compare, out),
+            Some(Next::Done) => {
+                // not before: half of them would be read out of their order
+                tell_kept(&mut compare, out);
+                self.compared(at, &compare, out);
+            }
             None => {
+                tell_kept(&mut compare, out);
                 self.compares.due.insert(compare.node, at.steady + PAUSE);
                 self.compare_next(at, out);
             }
@@ -230,7 +249,8 @@ impl Core {
     /// We have all that the other node has.
     fn compared(&mut self, at: At, compare: &Compare, out: &mut Vec<Output>) {
         let interval = u64::try_from(self.settings.interval.as_millis()).unwrap_or(u64::MAX);
-        self.compares.due.insert(compare.node, at.steady.saturating_add(interval));
+        let pause = if self.compares.has_refused { interval.min(REFUSED_PAUSE) } else { interval };
+        self.compares.due.insert(compare.node, at.steady.saturating_add(pause));
         let from = compare.node;
         if compare.relation == Relation::WeWereAway {
             out.push(Output::Say(Say::GaveUp { from, rows: compare.given_up }));
@@ -239,7 +259,9 @@ impl Core {
             out.push(Output::Say(Say::Fetched { from, rows: compare.fetched }));
         }
         if !compare.buckets.is_empty() {
-            self.ask(Ask::Notice, from, topic::COMPARE, Bytes::new(), ANSWER_TIME_MAX, out);
+            // it has less than we have now, until it has heard this
+            self.behind.insert(from, at.steady);
+            self.wake_those_behind(at, out);
         }
         let life = self.settings.tombstones_kept;
         let before = self.marks.standing(&self.name, at.wall, life);

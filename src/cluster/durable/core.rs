@@ -35,6 +35,15 @@ pub const ACKNOWLEDGE_TIME_MAX: Duration = Duration::from_secs(1);
 /// for: more than the home itself may wait.
 const HOME_TIME_MAX: Duration = Duration::from_secs(3);
 
+/// How long another node may take for an answer that it has in its memory.
+/// One comparison runs at a time, and its question is lost with the path that
+/// it took. A guess: many round trips, and a stall.
+pub(super) const QUICK_ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How long it may take for a page of rows that it reads from its disk, for a
+/// comparison: as above.
+pub(super) const PAGE_TIME_MAX: Duration = Duration::from_secs(3);
+
 /// How long another node may take for any other answer.
 pub(super) const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -57,6 +66,9 @@ pub struct Core {
     pub(super) jobs: BTreeMap<u64, Job>,
     pub(super) tells: BTreeMap<u64, Tell>,
     pub(super) lost: BTreeSet<Vec<u8>>,
+    /// Nodes that may have missed what we told them, and when they are asked
+    /// to compare with us, by the steady clock.
+    pub(super) behind: BTreeMap<NodeId, u64>,
     pub(super) late: BTreeMap<NodeId, u64>,
     pub(super) noted: Option<u64>,
     pub(super) expired: Option<u64>,
@@ -85,6 +97,7 @@ impl Core {
             jobs: BTreeMap::new(),
             tells: BTreeMap::new(),
             lost: BTreeSet::new(),
+            behind: BTreeMap::new(),
             late: BTreeMap::new(),
             noted: None,
             expired: None,
@@ -110,7 +123,8 @@ impl Core {
             Input::Members(members) => {
                 self.clock.keep(|node| members.contains(node));
                 self.members = members;
-                self.compares.members(&self.members, at);
+                self.compares.members(&self.members, at, out);
+                self.behind.retain(|node, _| self.members.contains(*node));
                 self.compare_next(at, out);
             }
             Input::Change { number, by, changes } => {
@@ -120,7 +134,7 @@ impl Core {
             }
             Input::Meet { node } => {
                 if self.members.contains(node) {
-                    self.compares.meet(node, at);
+                    self.compares.meet(node, at, out);
                     self.compare_next(at, out);
                 }
             }
@@ -144,7 +158,8 @@ impl Core {
                     let take = self.take(at, rows);
                     self.write(Job::Mend { key }, Intent::Take(take), out);
                 }
-                Some(Ask::Ahead | Ask::Notice) | None => {}
+                Some(Ask::Notice(node)) => self.noticed(node, answer.is_ok()),
+                Some(Ask::Ahead) | None => {}
             },
             Input::Written(results) => self.written(at, results, out),
             Input::Lost { key } => self.look_for(key, out),

@@ -1,6 +1,7 @@
 //! Gives the core its clock, its cluster and its store, and carries out what
 //! it wishes.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,12 +12,13 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::cluster::asks::Question;
-use crate::cluster::durable::Durable;
 use crate::cluster::durable::answers;
 use crate::cluster::durable::change::{ChangeError, Made};
 use crate::cluster::durable::clock::At;
 use crate::cluster::durable::news::{Input, Output, Say};
 use crate::cluster::durable::words::topic;
+use crate::cluster::durable::{Durable, Table, owner_of};
+use crate::cluster::events::Event;
 use crate::cluster::node::NodeId;
 
 /// How often the core is told that time passes.
@@ -128,6 +130,7 @@ impl Durable {
                     let _ = waiting.send(answer);
                 }
             }
+            Output::Kept(keys) => self.tell_kept(&keys),
             Output::Say(say) => self.say(say),
         }
     }
@@ -135,6 +138,18 @@ impl Durable {
     async fn ask(self: Arc<Self>, ask: u64, to: NodeId, topic: u8, body: Bytes, time: Duration) {
         let answer = self.cluster.ask(to, topic, body, time).await;
         self.input(Input::Answer { ask, answer });
+    }
+
+    /// Tells the rooms above for whom messages are stored that other nodes had
+    /// stored.
+    fn tell_kept(&self, keys: &[Vec<u8>]) {
+        let keys = keys.iter().filter_map(|key| key.split_first());
+        let stored = keys.filter(|(prefix, _)| **prefix == Table::Offline.prefix());
+        let owner = |(_, key)| String::from_utf8_lossy(owner_of(key)).into();
+        let owners: BTreeSet<Box<str>> = stored.map(owner).collect();
+        if !owners.is_empty() {
+            self.cluster.tell(Event::Stored(owners.into_iter().collect()));
+        }
     }
 
     fn say(&self, say: Say) {

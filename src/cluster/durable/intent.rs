@@ -91,6 +91,8 @@ pub enum Outcome {
 pub struct Taken {
     /// How many were later than ours.
     pub count: usize,
+    /// Those of them that have a value, by their keys in the store.
+    pub kept: Vec<Vec<u8>>,
     /// Those whose stamps lie too far ahead, by their keys in the store.
     pub ahead: Vec<(Vec<u8>, Stamp)>,
     /// Of those that are older than ours: ours.

@@ -21,6 +21,7 @@ impl Core {
         self.marks.tick(at.wall, self.settings.tombstones_kept);
         self.note(at, false, out);
         self.compare_next(at, out);
+        self.wake_those_behind(at, out);
         let horizon = self.horizon(at);
         if self.expired != Some(horizon) {
             self.expired = Some(horizon);

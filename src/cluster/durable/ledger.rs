@@ -214,6 +214,9 @@ impl Ledger {
             }
             page.put(&key, &row)?;
             taken.count += 1;
+            if row.value.is_some() {
+                taken.kept.push(key);
+            }
         }
         if let Some(give_up) = take.give_up {
             taken.given_up = abandon(page, &theirs, &give_up)?;

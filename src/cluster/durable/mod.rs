@@ -213,6 +213,15 @@ impl Durable {
         Ok(self.row(table, key)?.and_then(|row| row.value))
     }
 
+    /// Whether there is a value for a key, or was one that has been removed
+    /// not too long ago, as this node knows it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn has_had(&self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.row(table, key)?.is_some())
+    }
+
     /// Some `limit` rows from the key `from` on, as this node has them; and
     /// where to go on.
     ///

@@ -118,6 +118,9 @@ pub enum Output {
         /// How.
         answer: Result<Made, ChangeError>,
     },
+    /// Rows of other nodes, all that were missed, are on our disk: their keys
+    /// in the store.
+    Kept(Vec<Vec<u8>>),
     /// Something for the log.
     Say(Say),
 }

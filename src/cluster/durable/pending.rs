@@ -26,12 +26,21 @@ pub(super) struct Wanted {
 /// What a question of ours is about.
 #[derive(Debug)]
 pub(super) enum Ask {
-    Change { wanted: Wanted, home: NodeId },
-    Tell { tell: u64, node: NodeId },
+    Change {
+        wanted: Wanted,
+        home: NodeId,
+    },
+    Tell {
+        tell: u64,
+        node: NodeId,
+    },
     Compare(u64),
-    Lost { key: Vec<u8> },
+    Lost {
+        key: Vec<u8>,
+    },
     Ahead,
-    Notice,
+    /// That it shall compare with us.
+    Notice(NodeId),
 }
 
 /// What an intent is for.

@@ -4,12 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::durable::clock::At;
-use crate::cluster::durable::compare::Compare;
+use crate::cluster::durable::compare::{Compare, tell_kept};
+use crate::cluster::durable::news::Output;
 use crate::cluster::members::Members;
 use crate::cluster::node::NodeId;
 
 /// After a comparison that was broken off, in milliseconds. A guess.
 pub(super) const PAUSE: u64 = 1_000;
+
+/// After a comparison in which rows from the future were refused, in
+/// milliseconds. A guess.
+pub(super) const REFUSED_PAUSE: u64 = 10_000;
 
 /// Whom we compare with, and when.
 #[derive(Debug, Default)]
@@ -20,6 +25,8 @@ pub(super) struct Compares {
     pub(super) serial: u64,
     /// Nodes that we had the same as, since we were alone.
     pub(super) met: BTreeSet<NodeId>,
+    /// Rows from the future were refused: what the future is may change.
+    pub(super) has_refused: bool,
     /// Whether we ever had the same as the others, in this life.
     pub(super) has_agreed: bool,
 }
@@ -31,23 +38,29 @@ impl Compares {
     }
 
     /// This node is compared with next, whatever we had of it before.
-    pub(super) fn meet(&mut self, node: NodeId, at: At) {
+    pub(super) fn meet(&mut self, node: NodeId, at: At, out: &mut Vec<Output>) {
         self.met.remove(&node);
         self.due.insert(node, at.steady);
-        if self.running.as_ref().is_some_and(|compare| compare.node == node) {
-            self.running = None;
+        self.break_off(|compare| compare.node == node, out);
+    }
+
+    fn break_off(&mut self, is_meant: impl Fn(&Compare) -> bool, out: &mut Vec<Output>) {
+        if let Some(mut ended) = self.running.take_if(|compare| is_meant(compare)) {
+            tell_kept(&mut ended, out);
         }
     }
 
     /// Other nodes are visible now.
-    pub(super) fn members(&mut self, members: &Members, at: At) {
+    pub(super) fn members(&mut self, members: &Members, at: At, out: &mut Vec<Output>) {
         self.due.retain(|node, _| members.contains(*node));
         self.met.retain(|node| members.contains(*node));
         for member in members.others() {
             self.due.entry(member.node.id).or_insert(at.steady);
         }
-        if self.running.as_ref().is_some_and(|compare| !members.contains(compare.node)) {
-            self.running = None;
+        if std::mem::take(&mut self.has_refused) {
+            // the clocks of others say another time now
+            self.due.values_mut().for_each(|due| *due = at.steady);
         }
+        self.break_off(|compare| !members.contains(compare.node), out);
     }
 }

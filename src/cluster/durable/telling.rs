@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use crate::cluster::durable::change::{ChangeError, Made};
 use crate::cluster::durable::clock::At;
 use crate::cluster::durable::core::{ACKNOWLEDGE_TIME_MAX, Core};
@@ -16,6 +18,10 @@ use crate::storage::Rows;
 
 /// The bytes of rows told in one question, about.
 const TOLD_BYTES: usize = 256 << 10;
+
+/// How often a node that does not answer is asked to compare with us, in
+/// milliseconds. A guess.
+const WAKE_INTERVAL: u64 = 1_000;
 
 /// Rows on their way to the others.
 #[derive(Debug)]
@@ -98,9 +104,35 @@ impl Core {
                 let changes = tell.origins.len() as u64;
                 tell.made.late += 1;
                 *self.late.entry(node).or_default() += changes;
+                if self.members.contains(node) {
+                    self.behind.entry(node).or_insert(at.steady);
+                }
             }
         }
         self.end_tell(at, number, out);
+    }
+
+    /// Whoever did not answer what it was told shall compare with us, as soon
+    /// as it can be reached: it is still visible, so nothing else makes it.
+    pub(super) fn wake_those_behind(&mut self, at: At, out: &mut Vec<Output>) {
+        let due = self.behind.iter_mut().filter(|(_, due)| **due <= at.steady);
+        let due: Vec<NodeId> = due
+            .map(|(node, due)| {
+                *due = at.steady.saturating_add(WAKE_INTERVAL);
+                *node
+            })
+            .collect();
+        for node in due {
+            let ask = Ask::Notice(node);
+            self.ask(ask, node, topic::COMPARE, Bytes::new(), ACKNOWLEDGE_TIME_MAX, out);
+        }
+    }
+
+    /// A node has heard that it shall compare with us, or not.
+    pub(super) fn noticed(&mut self, node: NodeId, has_heard: bool) {
+        if has_heard {
+            self.behind.remove(&node);
+        }
     }
 
     fn end_tell(&mut self, at: At, number: u64, out: &mut Vec<Output>) {
@@ -155,7 +187,10 @@ impl Core {
         taken: Taken,
         out: &mut Vec<Output>,
     ) {
-        let Taken { ahead, later, .. } = taken;
+        let Taken { ahead, later, kept, .. } = taken;
+        if !kept.is_empty() {
+            out.push(Output::Kept(kept));
+        }
         if !ahead.is_empty() {
             out.push(Output::Say(Say::Ahead { from, rows: ahead.len() }));
         }

@@ -477,6 +477,8 @@ impl World {
                 let disks: Vec<&Disk> = self.seats.iter().map(|place| &place.disk).collect();
                 self.record.done(self.now, number, &answer, &disks);
             }
+            // whoever waits for a message looks at the disk here
+            Output::Kept(_) => {}
             Output::Say(say) => {
                 if matches!(say, Say::GaveUp { .. }) {
                     self.record.gave_up(seat, self.now.saturating_sub(self.kept));

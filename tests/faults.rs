@@ -1,0 +1,307 @@
+//! Real faults on real processes: nodes in network namespaces are killed,
+//! frozen, cut off and starved while clients count every message. Each test is
+//! one fault; what must hold whatever happens is in `faults/invariants.rs`.
+//!
+//! Needs root, iproute2 and iptables; `scripts/test` installs what is missing.
+
+#![allow(unreachable_pub)]
+
+mod support;
+
+#[path = "faults/delay.rs"]
+mod delay;
+#[path = "faults/history.rs"]
+mod history;
+#[path = "faults/invariants.rs"]
+mod invariants;
+#[path = "faults/load.rs"]
+mod load;
+#[path = "faults/net.rs"]
+mod net;
+#[path = "faults/odd.rs"]
+mod odd;
+#[path = "faults/story.rs"]
+mod story;
+#[path = "faults/twins.rs"]
+mod twins;
+#[path = "faults/wire.rs"]
+mod wire;
+
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use delay::Delay;
+use story::Story;
+use twins::{Twins, all_know, befriend};
+
+/// One story at a time: each judges times.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn tell(story: impl Future<Output = ()>) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !net::is_allowed() {
+        return;
+    }
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(story);
+}
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// What messages between healthy nodes may take while another is frozen.
+const FAST: Duration = Duration::from_millis(50);
+
+#[test]
+fn a_node_is_killed_and_comes_back() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        story.kill(1);
+        story.talk(seconds(5)).await;
+        story.restart(1);
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_node_is_cut_off_and_returns() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        story.split(&[0, 2], &[1]);
+        story.talk(seconds(5)).await;
+        story.heal();
+        story.end().await;
+    });
+}
+
+#[test]
+fn both_sides_of_a_split_go_on_and_become_one() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        story.split(&[0], &[1, 2]);
+        story.wait("both sides know it", Story::is_split).await;
+        let twins = Twins::log_in(&story, [0, 2]).await;
+        befriend(&story, 0, "u24");
+        befriend(&story, 1, "u25");
+        befriend(&story, 2, "u26");
+        story.talk(seconds(2)).await;
+        story.heal();
+        twins.one_stays(&mut story).await;
+        all_know(&mut story, &["u24", "u25", "u26"]).await;
+        story.end().await;
+    });
+}
+
+#[test]
+fn two_halves_of_four_go_on_and_become_one() {
+    tell(async {
+        let mut story = Story::begin(4).await;
+        story.split(&[0, 1], &[2, 3]);
+        story.wait("both sides know it", Story::is_split).await;
+        let twins = Twins::log_in(&story, [3, 1]).await;
+        befriend(&story, 0, "u24");
+        befriend(&story, 3, "u26");
+        story.talk(seconds(2)).await;
+        story.heal();
+        twins.one_stays(&mut story).await;
+        all_know(&mut story, &["u24", "u26"]).await;
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_node_stands_still_for_a_second() {
+    tell(freeze(1));
+}
+
+#[test]
+fn a_node_stands_still_for_five_seconds() {
+    tell(freeze(5));
+}
+
+async fn freeze(time: u64) {
+    let mut story = Story::begin(3).await;
+    story.all_may_lose(1);
+    let begin = story.load.now();
+    story.signal(1, "-STOP");
+    story.talk(seconds(time)).await;
+    let end = story.load.now();
+    story.signal(1, "-CONT");
+    story.must_be_fast(&[0, 2], (begin, end), FAST);
+    story.end().await;
+}
+
+#[test]
+fn two_that_do_not_reach_each_other_go_through_a_third() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        story.cut_pair(0, 2);
+        story.talk(seconds(5)).await;
+        story.heal();
+        story.end().await;
+    });
+}
+
+#[test]
+fn one_that_does_not_hear_another_goes_through_a_third() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        story.stage.cut(0, 2);
+        story.talk(seconds(5)).await;
+        story.heal();
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_node_is_deaf() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        // nobody can tell who of the two is at fault
+        story.is_divided = true;
+        for other in [0, 2] {
+            story.stage.cut(other, 1);
+            story.may_lose([other], 1);
+            story.may_lose([1], other);
+        }
+        story.talk(seconds(5)).await;
+        story.heal();
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_third_of_all_packets_is_lost() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        for (from, to) in [(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)] {
+            story.stage.lose(from, to, 0.3);
+        }
+        story.talk(seconds(8)).await;
+        story.heal();
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_link_comes_and_goes() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        for _ in 0..4 {
+            story.cut_pair(0, 1);
+            story.talk(Duration::from_millis(700)).await;
+            story.heal();
+            story.talk(Duration::from_millis(700)).await;
+        }
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_node_comes_and_goes() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        for _ in 0..4 {
+            story.split(&[0, 2], &[1]);
+            story.talk(seconds(1)).await;
+            story.heal();
+            story.talk(seconds(1)).await;
+        }
+        story.end().await;
+    });
+}
+
+#[test]
+fn all_links_fail_for_a_moment() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        for span in [6, 50, 250] {
+            for pair in [(0, 1), (0, 2), (1, 2)] {
+                story.cut_pair(pair.0, pair.1);
+            }
+            story.talk(Duration::from_millis(span)).await;
+            story.heal();
+            story.talk(seconds(1)).await;
+        }
+        story.end().await;
+    });
+}
+
+#[test]
+fn the_power_of_all_nodes_fails() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        (0..3).for_each(|at| story.kill(at));
+        (0..3).for_each(|at| story.spawn(at));
+        story.talk(seconds(3)).await;
+        story.end().await;
+    });
+}
+
+#[test]
+fn all_packets_come_late() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        let (delay, jitter) = (Duration::from_millis(300), Duration::from_millis(60));
+        let delay = Delay::begin(&story.stage, 3, delay, jitter);
+        story.talk(seconds(5)).await;
+        let begin = story.load.now();
+        story.talk(seconds(7)).await;
+        let end = story.load.now();
+        // there and back, and as much again
+        story.must_be_fast(&[0, 1, 2], (begin, end), Duration::from_millis(1_200));
+        story.heal();
+        delay.end();
+        story.end().await;
+    });
+}
+
+#[test]
+fn the_clocks_of_two_nodes_are_ten_minutes_off() {
+    tell(async {
+        let mut story = Story::begin_with(3, |nodes| {
+            nodes.list[0].place.shift_clock("+10m");
+            nodes.list[2].place.shift_clock("-10m");
+        })
+        .await;
+        story.kill(0);
+        story.talk(seconds(3)).await;
+        story.restart(0);
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_node_has_no_file_descriptors_left() {
+    tell(async {
+        let mut story = Story::begin(3).await;
+        let before = story.files(1);
+        story.limit_files(1, before);
+        // its links are lost as well, and cannot be made again while it lasts
+        story.cut_pair(0, 1);
+        story.talk(seconds(2)).await;
+        story.heal();
+        story.talk(seconds(2)).await;
+        story.limit_files(1, 20_000);
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_disk_is_slow() {
+    tell(async {
+        let mut story = Story::begin_with(3, |nodes| {
+            let folder = nodes.folder.path().to_owned();
+            nodes.list[1].place.slow_disk(&folder);
+        })
+        .await;
+        let begin = story.load.now();
+        story.talk(seconds(4)).await;
+        let end = story.load.now();
+        // what needs no disk does not wait for it
+        story.must_be_fast(&[0, 2], (begin, end), FAST);
+        story.end().await;
+    });
+}

@@ -1,0 +1,203 @@
+//! What must hold whatever fails: pure judgements of a history. Each gives
+//! back what it finds wrong, in words.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::history::{End, Heard, History, MessageId, SessionId, Time};
+
+/// A node that is killed takes with it what it was about to send. An answer
+/// that came just before says nothing of it: without stream management
+/// nothing does. A guess: ten times what a message takes.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// Between two sessions of a contact that are further apart than this, all
+/// must have seen it unavailable; it is longer than a silent host takes to be
+/// noticed.
+const ABSENCE_MIN: Duration = Duration::from_secs(3);
+
+/// No message has vanished: each was heard, or came back, or its sender does
+/// not know that it was accepted.
+pub fn vanished(history: &History) -> Vec<String> {
+    let heard: BTreeSet<_> = history.heard.iter().map(|heard| heard.id).collect();
+    let bounced: BTreeSet<_> = history.bounced.iter().map(|(id, _)| *id).collect();
+    let is_accepted = |sent: &&super::history::Sent| {
+        let broken = match &history.sessions[sent.id.session].ended {
+            Some((at, End::Broken)) => Some(*at),
+            _ => None,
+        };
+        sent.acknowledged
+            .is_some_and(|acked| broken.is_none_or(|broken| acked + LAST_WORDS < broken))
+    };
+    let lost = history.sent.iter().filter(is_accepted);
+    let lost = lost.filter(|sent| !heard.contains(&sent.id) && !bounced.contains(&sent.id));
+    lost.map(|sent| {
+        let from = &history.sessions[sent.id.session];
+        format!(
+            "message {} has vanished: u{} on n{} said it to u{} at {:?}",
+            sent.id, from.user, from.node, sent.to, sent.at
+        )
+    })
+    .collect()
+}
+
+/// No session has heard a message twice, or one that nobody said to it.
+pub fn repeated(history: &History) -> Vec<String> {
+    let mut known = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for heard in &history.heard {
+        let user = history.sessions[heard.session].user;
+        if let Some(before) = known.insert((heard.session, heard.id), heard.at) {
+            wrong.push(format!(
+                "message {} was given to u{user} twice: at {before:?} and {:?}",
+                heard.id, heard.at
+            ));
+        }
+        if history.message(heard.id).is_none_or(|sent| sent.to != user) {
+            wrong.push(format!("message {} was not for u{user}", heard.id));
+        }
+    }
+    wrong
+}
+
+/// What one session said, another hears in that order. What was stored in
+/// between says so itself, and is in order with its like. `is_judged` says
+/// whether it can be so: of which two nodes, and whether of what was stored;
+/// two nodes that did not see each other for a while speak by other ways, and
+/// the sides of a split meet after they have stored.
+pub fn disordered(history: &History, is_judged: impl Fn([usize; 2], bool) -> bool) -> Vec<String> {
+    let mut last: HashMap<(SessionId, SessionId, bool), u32> = HashMap::new();
+    let mut wrong = Vec::new();
+    let nodes = |heard: &Heard| {
+        [heard.id.session, heard.session].map(|session| history.sessions[session].node)
+    };
+    for heard in history.heard.iter().filter(|heard| is_judged(nodes(heard), heard.was_stored)) {
+        let pair = (heard.session, heard.id.session, heard.was_stored);
+        let last = last.entry(pair).or_insert(heard.id.number);
+        if heard.id.number < *last {
+            let user = history.sessions[heard.session].user;
+            let sent = |number| {
+                let id = MessageId { number, ..heard.id };
+                history.message(id).map(|sent| sent.at).unwrap_or_default()
+            };
+            wrong.push(format!(
+                "message {} of {:?} came to u{user} at {:?}, after number {last} of {:?}; stored: {}",
+                heard.id,
+                sent(heard.id.number),
+                heard.at,
+                sent(*last),
+                heard.was_stored,
+            ));
+        }
+        *last = heard.id.number;
+    }
+    wrong
+}
+
+/// No contact is seen to go twice without having come between.
+pub fn gone_twice(history: &History) -> Vec<String> {
+    let mut state: HashMap<(SessionId, usize), bool> = HashMap::new();
+    let mut wrong = Vec::new();
+    for seen in &history.seen {
+        let before = state.insert((seen.session, seen.contact), seen.is_available);
+        if before == Some(false) && !seen.is_available {
+            let user = history.sessions[seen.session].user;
+            wrong.push(format!("u{user} saw u{} go a second time at {:?}", seen.contact, seen.at));
+        }
+    }
+    wrong
+}
+
+/// Whoever was away for a while was seen to go, exactly once, by each contact
+/// that was there all the time.
+pub fn unseen_losses(history: &History, contacts: &[(usize, usize)], end: Time) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (user, contact) in contacts {
+        let lives: Vec<_> = history.sessions_of(*contact).collect();
+        for (at, life) in lives.iter().enumerate() {
+            let Some((gone, _)) = life.ended else { continue };
+            let back = lives.get(at + 1).map_or(end, |next| next.begun);
+            if back < gone + ABSENCE_MIN {
+                continue;
+            }
+            let was_there = |session: &(usize, &super::history::Session)| {
+                let ended = session.1.ended.as_ref().map_or(end, |(ended, _)| *ended);
+                session.1.user == *user && session.1.begun + ABSENCE_MIN < gone && ended >= back
+            };
+            for (session, _) in history.sessions.iter().enumerate().filter(was_there) {
+                let times = history.seen.iter().filter(|seen| {
+                    let of_both = seen.session == session && seen.contact == *contact;
+                    of_both && !seen.is_available && seen.at + LAST_WORDS > gone && seen.at < back
+                });
+                let times = times.count();
+                if times != 1 {
+                    wrong.push(format!(
+                        "u{user} saw u{contact} go {times} times while it was away from {gone:?} \
+                         to {back:?}"
+                    ));
+                }
+            }
+        }
+    }
+    wrong
+}
+
+/// In the end each client sees its contacts as they are.
+pub fn wrongly_seen(history: &History, contacts: &[(usize, usize)]) -> Vec<String> {
+    let is_there = |user| history.sessions_of(user).any(|session| session.ended.is_none());
+    let mut wrong = Vec::new();
+    for (user, contact) in contacts {
+        let sessions = history.sessions.iter().enumerate();
+        for (session, _) in sessions.filter(|(_, one)| one.user == *user && one.ended.is_none()) {
+            let mut seen = history.seen.iter().rev();
+            let last = seen.find(|seen| seen.session == session && seen.contact == *contact);
+            let last = last.is_some_and(|seen| seen.is_available);
+            if last != is_there(*contact) {
+                wrong.push(format!("u{user} sees u{contact} as available: {last}, at the end"));
+            }
+        }
+    }
+    wrong
+}
+
+/// No client of a healthy node lost its stream.
+pub fn disturbed(history: &History, is_healthy: impl Fn(usize) -> bool) -> Vec<String> {
+    let ended = history.sessions.iter().filter(|session| is_healthy(session.node));
+    let ended = ended.filter_map(|session| Some((session, session.ended.as_ref()?)));
+    ended
+        .filter(|(_, (_, end))| *end != End::Closed)
+        .map(|(session, (at, end))| {
+            format!("u{} on n{} lost its stream at {at:?}: {end:?}", session.user, session.node)
+        })
+        .collect()
+}
+
+/// How long messages took between sessions of these nodes that were said
+/// within `from..to`; shortest first. One that was not heard yet takes for
+/// ever.
+pub fn latencies(
+    history: &History,
+    is_among: impl Fn(usize) -> bool,
+    (from, to): (Time, Time),
+) -> Vec<Duration> {
+    let heard: HashMap<_, _> = history.heard.iter().map(|heard| (heard.id, heard)).collect();
+    let took = history.sent.iter().filter_map(|sent| {
+        let heard = heard.get(&sent.id);
+        let node = match heard {
+            Some(heard) => history.sessions[heard.session].node,
+            None => history.sessions_of(sent.to).last()?.node,
+        };
+        let nodes = [history.sessions[sent.id.session].node, node];
+        let fits = nodes.into_iter().all(&is_among) && sent.at >= from && sent.at < to;
+        fits.then(|| heard.map_or(Duration::MAX, |heard| heard.at.saturating_sub(sent.at)))
+    });
+    let mut took: Vec<Duration> = took.collect();
+    took.sort_unstable();
+    took
+}
+
+/// Of a growing list, what so many of a thousand do not exceed.
+pub fn quantile(sorted: &[Duration], thousandths: usize) -> Duration {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((sorted.len() * thousandths / 1_000).min(last)).copied().unwrap_or_default()
+}
