@@ -122,6 +122,7 @@ fn the_last_node_says_that_the_service_ends_and_keeps_what_it_was_told() {
         let friends = (0..20).flat_map(|_| (0..FRIENDS).map(name));
         let words: String = friends.map(|friend| chat(&friend, "farewell")).collect();
         romeo.say(format!("{words}</stream:stream>").as_bytes());
+        drop(romeo);
         assert_eq!(stopping.join().expect("it ends").0, 0);
     });
     assert_eq!(nodes.list[0].wait(), Some(0));
@@ -133,14 +134,45 @@ fn the_last_node_says_that_the_service_ends_and_keeps_what_it_was_told() {
     }
 }
 
+/// How long a node stands still: so long that what came meanwhile is not taken,
+/// and has to come again.
+const FREEZE: std::time::Duration = std::time::Duration::from_millis(450);
+
+#[test]
+fn a_node_goes_when_others_have_what_it_has_for_them() {
+    let mut nodes = Nodes::start(2);
+    ["romeo", "juliet"].iter().for_each(|user| nodes.account(user, "secret"));
+    let mut romeo = available(&nodes.list[0], "romeo", "orchard");
+    let mut juliet = available(&nodes.list[1], "juliet", "balcony");
+    thread::scope(|scope| {
+        let stopping = scope.spawn(|| said(&nodes.list[0], &["stop"]));
+        romeo.hear("</stream:stream>");
+        signal(&nodes.list[1], "-STOP");
+        romeo.say(format!("{}</stream:stream>", chat("juliet", "one")).as_bytes());
+        // nothing holds the node any more but the message
+        drop(romeo);
+        thread::sleep(FREEZE);
+        signal(&nodes.list[1], "-CONT");
+        assert_eq!(stopping.join().expect("it ends").0, 0);
+    });
+    assert_eq!(nodes.list[0].wait(), Some(0));
+    // if the other was taken for dead in between, the message has come back
+    nodes.list[0].start();
+    nodes.wait_until_all_agree();
+    assert!(juliet.hear("</message>").contains("id='one'"));
+}
+
+fn signal(node: &Node, signal: &str) {
+    let sent = std::process::Command::new("kill").args([signal, &node.id().to_string()]).status();
+    assert!(sent.expect("it runs").success());
+}
+
 #[test]
 fn a_terminated_node_goes_as_a_stopped_one_does() {
     let mut nodes = Nodes::start(2);
     nodes.account("romeo", "secret");
     let mut romeo = available(&nodes.list[0], "romeo", "orchard");
-    let pid = nodes.list[0].id().to_string();
-    let sent = std::process::Command::new("kill").args(["-TERM", &pid]).status();
-    assert!(sent.expect("it runs").success());
+    signal(&nodes.list[0], "-TERM");
     assert!(romeo.hear("</stream:stream>").contains("<reset"));
     romeo.say(b"</stream:stream>");
     assert_eq!(nodes.list[0].wait(), Some(0));

@@ -16,8 +16,8 @@ pub struct DrainArgs {
     #[command(flatten)]
     socket: SocketArgs,
     /// After so long (10m, 30s) those who are left are asked to connect
-    /// elsewhere, and the command ends when none is left. Without it, it ends
-    /// at once, and they stay.
+    /// elsewhere, and the command ends when none is left; broken off before, it
+    /// is carried out all the same. Without it, it ends at once, and they stay.
     #[arg(long, value_name = "TIME")]
     deadline: Option<Span>,
 }
