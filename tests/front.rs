@@ -265,6 +265,9 @@ fn no_number_of_drains_makes_the_service_go_away() {
     wait_for("one serves", || n0.jabiru(&["status"], "").contains("serving"));
     let (code, words) = said(n0, &["drain", "--deadline", "0s"]);
     assert_eq!(code, 0, "{words}");
+    wait_for("new clients are turned away", || greet(Raw::direct(n0)).contains("<reset"));
+    assert_eq!(said(n1, &["drain"]).0, 0);
+    wait_for("they are let in again", || greet(Raw::direct(n0)).contains("<stream:features"));
 }
 
 #[test]
@@ -465,6 +468,24 @@ fn a_balancer_that_looks_nowhere_goes_to_the_next_node() {
             };
             raw.bind("romeo", "secret", resource);
         }
+    }
+}
+
+#[test]
+fn a_drain_of_all_nodes_is_no_outage_behind_a_balancer() {
+    let mut behind = Behind::start(3, "");
+    behind.nodes.account("romeo", "secret");
+    let haproxy = behind.haproxy();
+    for node in &behind.nodes.list {
+        assert_eq!(said(node, &["drain"]).0, 0);
+    }
+    // both of its listeners: no node is ready
+    wait_for("the balancer has seen it", || {
+        haproxy.log().matches("Running on backup").count() == 2
+    });
+    for resource in ["a", "b", "c"] {
+        let mut raw = Raw::direct(haproxy.as_node(&mut behind.nodes.list[0]));
+        raw.bind("romeo", "secret", resource);
     }
 }
 
