@@ -8,6 +8,7 @@ use super::membership::Membership;
 use super::moment::Moment;
 use super::news::{Dialed, Output};
 use super::node::{LinkId, Node, NodeId, NodeState};
+use super::patience::RoundTrip;
 use super::settings::Counts;
 
 impl Membership {
@@ -39,12 +40,16 @@ impl Membership {
         if let Stage::Proposed { order } = stage {
             out.push(self.hello(now, link, order));
         }
-        self.links.insert(link, Link { peer: node.id, dialer, stage, heard: now, stamp: 0 });
+        self.links.insert(
+            link,
+            Link { peer: node.id, dialer, stage, heard: now, stamp: 0, trip: RoundTrip::default() },
+        );
     }
 
     /// The first frame of the other side. True: the link is in use from now.
     pub(super) fn hello(&self, now: Moment, link: LinkId, order: u64) -> Output {
-        let hello = Hello { order, stamp: now.millis(), state: self.state };
+        let hello =
+            Hello { order, stamp: now.millis(), takes: self.taking.promised(), state: self.state };
         Output::Send { link, frame: Frame::Hello(hello) }
     }
 
@@ -102,6 +107,7 @@ impl Membership {
         peer.link = Some(id);
         peer.order = peer.order.max(hello.order);
         peer.state = hello.state;
+        peer.promised.note(now, hello.takes, &self.settings);
         peer.reset = None;
         peer.reports.clear();
         peer.dial.since = None;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::moment::Moment;
 use super::node::{LinkId, NodeId};
+use super::patience::RoundTrip;
 
 /// One connection.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Link {
     pub(super) heard: Moment,
     /// The peer's latest stamp: what we echo.
     pub(super) stamp: u64,
+    /// How long its answers take.
+    pub(super) trip: RoundTrip,
 }
 
 /// How far a connection is.
