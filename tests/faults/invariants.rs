@@ -212,7 +212,9 @@ mod tests {
     /// Users 0 and 1, on nodes 0 and 1, from the first second on.
     fn two() -> History {
         let mut history = History::default();
-        (0..2).for_each(|user| drop(history.begin(user, user, SECOND)));
+        for user in 0..2 {
+            history.begin(user, user, SECOND);
+        }
         history
     }
 
