@@ -9,7 +9,7 @@ use super::moment::Moment;
 use super::news::{Dialed, Output};
 use super::node::{LinkId, Node, NodeId, NodeState};
 use super::patience::RoundTrip;
-use super::settings::Counts;
+use super::settings::{Counts, Settings};
 
 impl Membership {
     /// A connection on which the cookie was proved.
@@ -134,9 +134,8 @@ impl Membership {
 
     /// Closes what nobody was heard on for too long.
     pub(super) fn end_silent(&mut self, now: Moment, out: &mut Vec<Output>) {
-        let limit = now.micros().checked_sub(self.settings.silence_max.as_micros() as u64);
-        let Some(limit) = limit else { return };
-        for id in self.links.silent_since(Moment::from_micros(limit)) {
+        let Settings { silence_max, taken_max, .. } = self.settings;
+        for id in self.links.silent(now, silence_max, taken_max.max(silence_max)) {
             self.end(now, id, out);
         }
     }

@@ -50,7 +50,11 @@ impl Story {
         nodes.list.iter_mut().for_each(super::support::Node::spawn);
         nodes.list.iter_mut().for_each(super::support::Node::wait_until_it_serves);
         for node in &nodes.list {
-            wait_for("all nodes agree", || is_at_peace(node, count) && seen(node) == Some(count));
+            let begin = Instant::now();
+            while !(is_at_peace(node, count) && seen(node) == Some(count)) {
+                assert!(begin.elapsed() < SOON, "no agreement: {:?}", node.verdict());
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         }
         for user in 0..USERS + SLEEPERS {
             let name = format!("u{user}");
