@@ -6,6 +6,10 @@
 pub const GOSSIP_REFUSED: &str = "jabiru_cluster_gossip_refused_total";
 /// Mesh connections that did not prove the cookie, or spoke another version.
 pub const MESH_REFUSED: &str = "jabiru_cluster_mesh_refused_total";
+/// Bytes of gossip datagrams that were sent, sealed.
+pub const GOSSIP_BYTES: &str = "jabiru_cluster_gossip_bytes_total";
+/// Bytes that were written to other nodes by the mesh, before TLS.
+pub const MESH_BYTES: &str = "jabiru_cluster_mesh_bytes_total";
 /// Sessions of this node.
 pub const SESSIONS: &str = "jabiru_session_manager_sessions";
 /// Nodes that this one sees, itself included.
@@ -24,9 +28,11 @@ pub const OFFLINE_STORED: &str = "jabiru_session_manager_offline_stored_total";
 /// Messages that came back because there was no room for them in the store.
 pub const OFFLINE_REFUSED: &str = "jabiru_session_manager_offline_refused_total";
 
-const ABOUT: [(&str, &str); 10] = [
+const ABOUT: [(&str, &str); 12] = [
     (GOSSIP_REFUSED, "Gossip datagrams thrown away, by reason."),
     (MESH_REFUSED, "Mesh connections refused, by reason."),
+    (GOSSIP_BYTES, "Bytes of gossip datagrams that were sent, sealed."),
+    (MESH_BYTES, "Bytes that were written to other nodes by the mesh, before TLS."),
     (SESSIONS, "Sessions of this node."),
     (NODES, "Nodes that this one sees, itself included."),
     (STANZAS_IN, "Stanzas that clients of this node sent."),
@@ -40,6 +46,11 @@ const ABOUT: [(&str, &str); 10] = [
 /// Counts one, under one of a closed set of reasons.
 pub fn count(name: &'static str, reason: &'static str) {
     metrics::counter!(name, "reason" => reason).increment(1);
+}
+
+/// Counts so many.
+pub fn add(name: &'static str, value: usize) {
+    metrics::counter!(name).increment(value as u64);
 }
 
 /// Sets a number that goes up and down.

@@ -4,6 +4,7 @@
 mod admitted;
 pub mod checked;
 mod doors;
+mod ending;
 pub mod errors;
 pub mod life;
 pub mod operated;
@@ -15,10 +16,9 @@ use std::time::{Duration, Instant};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
-use crate::admin::life::{self as lives, End};
+use crate::admin::life::End;
 use crate::admin::{Admin, http, report, socket};
 use crate::cluster::cookie::VARIABLE;
 use crate::cluster::driver::{self, Running};
@@ -35,7 +35,7 @@ use crate::door::addresses::Addresses;
 use crate::door::c2s::{C2s, Rooms};
 use crate::door::config::PublicAddress;
 use crate::door::mesh;
-use crate::drain::{self, Drained, Trigger};
+use crate::drain::{self, Trigger};
 use crate::extension::{self, Extension};
 use crate::im;
 use crate::local_router::LocalRouter;
@@ -58,13 +58,6 @@ use crate::xep;
 
 /// How often the certificates' files are looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
-
-/// How long a stopping node waits for disks and for other nodes, after its
-/// clients have gone. A guess: as long as a change may wait.
-const WORK_TIME_MAX: Duration = Duration::from_secs(5);
-
-/// How often it looks whether it may go.
-const IDLE_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The file of the store, in the data directory.
 const STORE_FILE: &str = "store.redb";
@@ -246,7 +239,7 @@ impl Server {
         };
         let socket = self.config.admin.socket.clone();
         let admin = Arc::clone(&self.admin);
-        let message = self.stop(end.is_none()).await;
+        let message = ending::stop(self, end.is_none()).await;
         // the next life makes its own; a socket that nobody serves misleads
         let _ = std::fs::remove_file(socket);
         admin.end.tell(message).await;
@@ -279,39 +272,6 @@ impl Server {
             }
             Err(error) => self.admin.complain(&error),
         }
-    }
-
-    /// Clients go, what they have said is taken by whom it is for, then the
-    /// others hear goodbye.
-    async fn stop(self, is_well: bool) -> String {
-        let sessions = self.sessions.count();
-        info!(sessions, "stopping");
-        self.admin.draining.leave();
-        let limit = match is_well {
-            true => self.config.server.stop_time_max.get(),
-            false => Duration::from_secs(1),
-        };
-        let is_late = self.trigger.drain(limit).await == Drained::Late;
-        if is_late {
-            warn!("some clients did not go in time");
-        }
-        if is_well && timeout(WORK_TIME_MAX, idle(&self.admin)).await.is_err() {
-            warn!("some work was not done in time: others take it up");
-        }
-        self.running.leave().await;
-        remembered::write_events(&self.cluster.history, &self.config.server.data_dir);
-        self.admin.durable.close();
-        info!("stopped");
-        let (name, sessions) = (&self.cluster.me().name, lives::sessions(sessions));
-        let late = if is_late { ", some of which did not go in time" } else { "" };
-        format!("{name} has stopped: {sessions} asked to connect again{late}")
-    }
-}
-
-/// Waits until nothing is under way that would be lost with this node.
-async fn idle(admin: &Admin) {
-    while !admin.router.is_idle() {
-        sleep(IDLE_INTERVAL).await;
     }
 }
 

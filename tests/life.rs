@@ -6,6 +6,7 @@ mod support;
 use std::fs;
 use std::time::Instant;
 
+use support::raw::Raw;
 use support::{Nodes, run, succeed, wait_for};
 
 /// Nodes that do not know of each other.
@@ -78,6 +79,48 @@ fn running_nodes_join_and_nothing_of_either_is_lost() {
     nodes.list[0].start();
     nodes.wait_until_all_agree();
     assert_eq!(states(&nodes, 0), ["n0 serving", "n1 serving", "n2 serving"]);
+}
+
+#[test]
+fn three_nodes_join_at_one_moment_while_people_chat() {
+    const COUNT: usize = 2_000;
+    let mut nodes = strangers(4);
+    nodes.list.iter_mut().for_each(support::Node::start);
+    for user in ["romeo", "juliet"] {
+        add(&nodes, 0, user);
+    }
+    let mut juliet = Raw::direct(&nodes.list[0]);
+    juliet.bind("juliet", "secret", "balcony");
+    juliet.say(b"<presence/>");
+    juliet.hear("<presence");
+    let mut romeo = Raw::direct(&nodes.list[0]);
+    romeo.bind("romeo", "secret", "garden");
+    let seed = seed(&nodes, 0);
+    let list = &nodes.list;
+    let heard = std::thread::scope(|scope| {
+        let joins = list[1..].iter().map(|node| scope.spawn(|| node.jabiru(&["join", &seed], "")));
+        let joins: Vec<_> = joins.collect();
+        scope.spawn(move || {
+            for number in 0..COUNT {
+                let to = "juliet@localhost/balcony";
+                let message = format!(
+                    "<message type='chat' id='m{number}' to='{to}'><body>{number}</body></message>"
+                );
+                romeo.say(message.as_bytes());
+            }
+            romeo.say(b"<iq type='get' id='end' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>");
+            assert!(!romeo.hear("id='end'").contains("type='error'"), "none came back");
+        });
+        let heard = scope.spawn(move || juliet.hear(&format!("id='m{}'", COUNT - 1)));
+        for join in joins {
+            assert!(join.join().expect("it joins").contains("is together with n0"));
+        }
+        heard.join().expect("all come")
+    });
+    let ids = heard.split("id='m").skip(1).filter_map(|rest| rest.split('\'').next()?.parse().ok());
+    assert_eq!(ids.collect::<Vec<usize>>(), (0..COUNT).collect::<Vec<_>>(), "each once, in order");
+    nodes.wait_until_all_agree();
+    assert_eq!(nodes.list[3].accounts(), ["juliet@localhost", "romeo@localhost"]);
 }
 
 #[test]

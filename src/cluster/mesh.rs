@@ -147,6 +147,7 @@ async fn write(
         for frame in batch.drain(..) {
             put(&frame, protocol, &mut buffer);
         }
+        metrics::add(metrics::MESH_BYTES, buffer.len());
         half.write_all(&buffer).await?;
         half.flush().await?;
         buffer.clear();

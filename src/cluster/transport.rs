@@ -106,6 +106,7 @@ impl Socket for SealedSocket {
         // An error of one datagram (no route, no buffer) is not the end of
         // the socket.
         let num_bytes_sent = self.real.send_to(&datagram, to).await.unwrap_or(0);
+        metrics::add(metrics::GOSSIP_BYTES, num_bytes_sent);
         Ok(SendOutcome { num_bytes_sent })
     }
 

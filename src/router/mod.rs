@@ -67,6 +67,18 @@ pub struct Router {
     fresh: DashMap<SessionNumber, BTreeSet<FullJid>>,
 }
 
+/// What a node does for others; all 0: it may go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Accounts for which something waits for its turn, or for a disk.
+    pub accounts: usize,
+    /// Stored messages that are written to a session or will be, and are not
+    /// removed yet.
+    pub handed_out: usize,
+    /// Deliveries that no other node has taken yet.
+    pub letters: usize,
+}
+
 impl Router {
     /// A router over the rooms below.
     pub fn new(rooms: Arc<Rooms>, local: LocalRouter, config: im::config::Config) -> Arc<Self> {
@@ -89,11 +101,13 @@ impl Router {
         self.carry(stanza, Way { is_first: true, ..Way::default() });
     }
 
-    /// Whether nothing is under way for which this node alone answers: nothing
-    /// waits for a disk, and other nodes have taken what was for them.
-    pub fn is_idle(&self) -> bool {
-        let is_written = self.turns.is_empty() && self.mail.is_empty();
-        is_written && self.rooms.offline.is_idle() && self.rooms.cluster.undelivered() == 0
+    /// What is under way, for which this node alone answers.
+    pub fn work(&self) -> Work {
+        Work {
+            accounts: self.turns.count(),
+            handed_out: self.rooms.offline.handed_out(),
+            letters: self.rooms.cluster.undelivered(),
+        }
     }
 
     /// One stanza, one step further.

@@ -63,9 +63,9 @@ impl Turns {
         Ok(())
     }
 
-    /// Whether nothing is under way.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    /// How many accounts have something under way.
+    pub fn count(&self) -> usize {
+        self.waiting.len()
     }
 
     async fn work(self: Arc<Self>, account: Box<str>) {

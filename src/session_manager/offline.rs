@@ -184,10 +184,10 @@ impl Offline {
         Ok(shelf)
     }
 
-    /// Whether no message is on its way to a session, or written there and
-    /// not yet removed.
-    pub fn is_idle(&self) -> bool {
-        self.taking.is_empty()
+    /// How many messages are on their way to sessions of this node, or written
+    /// there and not yet removed.
+    pub fn handed_out(&self) -> usize {
+        self.taking.len()
     }
 
     /// Whether anything is stored for an account.

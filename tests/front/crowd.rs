@@ -5,7 +5,7 @@
 //! throws it for the fourth time. A throw counts when it is written to a stream
 //! that stands; it is never repeated. So a lost one stops its ball for good.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +19,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -27,6 +28,10 @@ use crate::support::raw::HEADER;
 
 /// Balls of each two.
 const BALLS: usize = 2;
+
+/// How long people think before they throw: 600 throws a second in all, which
+/// leaves a busy machine room for everything else.
+const THOUGHT: Duration = Duration::from_millis(500);
 
 /// How long a step of logging in may take; nobody waits for ever.
 const STEP_TIME_MAX: Duration = Duration::from_secs(60);
@@ -66,8 +71,8 @@ struct Client {
     tls: Arc<ClientConfig>,
     account: Arc<Mutex<Account>>,
     is_over: Arc<AtomicBool>,
-    /// To be thrown as soon as there is a stream.
-    hands: Vec<Throw>,
+    /// To be thrown as soon as there is a stream, and it is time.
+    hands: VecDeque<(Instant, Throw)>,
 }
 
 /// A stream, and what was read and not yet understood.
@@ -101,7 +106,7 @@ impl Crowd {
                 tls: Arc::clone(&tls),
                 account: Arc::clone(&account),
                 is_over: Arc::clone(&is_over),
-                hands: balls.map(|ball| (number / 2, ball, 0)).collect(),
+                hands: balls.map(|ball| (Instant::now(), (number / 2, ball, 0))).collect(),
             };
             clients.spawn(client.live());
         }
@@ -239,7 +244,7 @@ impl Client {
             read.drain(..behind);
             Ok(())
         };
-        match tokio::time::timeout(STEP_TIME_MAX, answer).await {
+        match timeout(STEP_TIME_MAX, answer).await {
             Ok(answered) => answered,
             Err(_) => {
                 self.fault(format!("no {until}"));
@@ -263,15 +268,20 @@ impl Client {
                     let _ = stream.tls.shutdown().await;
                 }
             }
-            while end.is_none()
-                && let Some(throw) = self.hands.pop()
-            {
-                if let Err(error) = self.throw(&mut stream, throw).await {
-                    end = Some(error);
-                }
-            }
+            let due = self.hands.front().map(|(at, _)| *at).filter(|_| end.is_none());
             let mut buffer = [0; 4096];
-            match stream.tls.read(&mut buffer).await {
+            let read = tokio::select! {
+                read = stream.tls.read(&mut buffer) => read,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    if let Some((_, throw)) = self.hands.pop_front()
+                        && let Err(error) = self.throw(&mut stream, throw).await
+                    {
+                        end = Some(error);
+                    }
+                    continue;
+                }
+            };
+            match read {
                 Ok(count) if count > 0 => {
                     stream.read.push_str(&String::from_utf8_lossy(&buffer[..count]));
                 }
@@ -292,7 +302,7 @@ impl Client {
             }
         }
         if !self.is_over.load(Ordering::Acquire) {
-            self.hands.push((two, ball, time + 1));
+            self.hands.push_back((Instant::now() + THOUGHT, (two, ball, time + 1)));
         }
     }
 
@@ -312,7 +322,7 @@ impl Client {
         };
         flushed.map_err(|error| {
             // it did not leave, and will on the next stream
-            self.hands.push(throw);
+            self.hands.push_front((Instant::now(), throw));
             error.kind().to_string()
         })
     }
