@@ -2,7 +2,8 @@
 //! frozen, cut off and starved while clients count every message. Each test is
 //! one fault; what must hold whatever happens is in `faults/invariants.rs`.
 //!
-//! Needs root, iproute2 and iptables; `scripts/test` installs what is missing.
+//! Needs root, iproute2, iptables and faketime; `scripts/test` installs what is
+//! missing. `JABIRU_STANDSTILL=60` freezes for a minute what is frozen for long.
 
 #![allow(unreachable_pub)]
 
@@ -117,8 +118,9 @@ fn a_node_stands_still_for_a_second() {
 }
 
 #[test]
-fn a_node_stands_still_for_five_seconds() {
-    tell(freeze(5));
+fn a_node_stands_still_for_long() {
+    let time = std::env::var("JABIRU_STANDSTILL").ok().and_then(|time| time.parse().ok());
+    tell(freeze(time.unwrap_or(5)));
 }
 
 async fn freeze(time: u64) {
@@ -250,8 +252,8 @@ fn all_packets_come_late() {
         let begin = story.load.now();
         story.talk(seconds(7)).await;
         let end = story.load.now();
-        // there and back, and as much again
-        story.must_be_fast(&[0, 1, 2], (begin, end), Duration::from_millis(1_200));
+        // a way, and two more for what was overtaken and counts as lost
+        story.must_be_fast(&[0, 1, 2], (begin, end), seconds(2));
         story.heal();
         delay.end();
         story.end().await;
@@ -300,8 +302,8 @@ fn a_disk_is_slow() {
         let begin = story.load.now();
         story.talk(seconds(4)).await;
         let end = story.load.now();
-        // what needs no disk does not wait for it
-        story.must_be_fast(&[0, 2], (begin, end), FAST);
+        // what needs no disk does not wait for many syncs of one
+        story.must_be_fast(&[0, 2], (begin, end), seconds(1));
         story.end().await;
     });
 }

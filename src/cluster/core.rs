@@ -290,9 +290,10 @@ impl Core {
     fn beat(&mut self, now: Moment, out: &mut Vec<Output>) {
         let (stamp, state) = (now.millis(), self.membership.state);
         let version = self.replicator.own.told();
-        let frame = Frame::Heartbeat(Heartbeat { stamp, version, state });
-        for (link, _) in self.membership.links.open() {
-            out.push(Output::Send { link, frame: frame.clone() });
+        let takes = self.membership.promise(stamp);
+        for (id, link) in self.membership.links.open() {
+            let beat = Heartbeat { stamp, echo: link.stamp, takes, version, state };
+            out.push(Output::Send { link: id, frame: Frame::Heartbeat(beat) });
         }
     }
 

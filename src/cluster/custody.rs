@@ -11,8 +11,9 @@
 //!    names its `base`, the lowest number that its sender still answers for;
 //!    the receiver skips to it, for what lies below was taken or has come
 //!    back. So each number is passed once: taken, or skipped for ever.
-//! 3. A letter is taken only while it is fresh: no more than `fresh_max` after
-//!    the receiver itself sent the latest heartbeat that its writer had heard.
+//! 3. A letter is taken only while it is fresh: no more than `fresh_max`, or
+//!    what the receiver has promised where ways are slow (see `patience`),
+//!    after it sent the latest heartbeat that the letter's writer had heard.
 //!    Letters come back only when nothing was heard of the receiver for longer
 //!    than that, on any path, or its process is known to be dead or to take no
 //!    more. So what has come back is not fresh, wherever it still lies: in a

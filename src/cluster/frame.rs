@@ -67,6 +67,8 @@ pub struct Hello {
     pub order: u64,
     /// The sender's clock, as in a heartbeat.
     pub stamp: u64,
+    /// As in a heartbeat.
+    pub takes: u64,
     /// What the sender is up to.
     pub state: NodeState,
 }
@@ -77,6 +79,11 @@ pub struct Heartbeat {
     /// Milliseconds on the sender's own clock. Whoever hears it returns it as
     /// `echo`: so the sender knows how old another's view of it is.
     pub stamp: u64,
+    /// The latest stamp heard from the receiver.
+    pub echo: u64,
+    /// How old a letter may be, in milliseconds, that echoes this stamp: the
+    /// sender takes none that is older.
+    pub takes: u64,
     /// The version of the sender's own rows.
     pub version: u64,
     /// What the sender is up to.

@@ -8,7 +8,8 @@ use super::membership::Membership;
 use super::moment::Moment;
 use super::news::{Dialed, Output};
 use super::node::{LinkId, Node, NodeId, NodeState};
-use super::settings::Counts;
+use super::patience::RoundTrip;
+use super::settings::{Counts, Settings};
 
 impl Membership {
     /// A connection on which the cookie was proved.
@@ -39,12 +40,16 @@ impl Membership {
         if let Stage::Proposed { order } = stage {
             out.push(self.hello(now, link, order));
         }
-        self.links.insert(link, Link { peer: node.id, dialer, stage, heard: now, stamp: 0 });
+        self.links.insert(
+            link,
+            Link { peer: node.id, dialer, stage, heard: now, stamp: 0, trip: RoundTrip::default() },
+        );
     }
 
     /// The first frame of the other side. True: the link is in use from now.
     pub(super) fn hello(&self, now: Moment, link: LinkId, order: u64) -> Output {
-        let hello = Hello { order, stamp: now.millis(), state: self.state };
+        let hello =
+            Hello { order, stamp: now.millis(), takes: self.taking.promised(), state: self.state };
         Output::Send { link, frame: Frame::Hello(hello) }
     }
 
@@ -102,6 +107,7 @@ impl Membership {
         peer.link = Some(id);
         peer.order = peer.order.max(hello.order);
         peer.state = hello.state;
+        peer.promised.note(now, hello.takes, &self.settings);
         peer.reset = None;
         peer.reports.clear();
         peer.dial.since = None;
@@ -128,9 +134,8 @@ impl Membership {
 
     /// Closes what nobody was heard on for too long.
     pub(super) fn end_silent(&mut self, now: Moment, out: &mut Vec<Output>) {
-        let limit = now.micros().checked_sub(self.settings.silence_max.as_micros() as u64);
-        let Some(limit) = limit else { return };
-        for id in self.links.silent_since(Moment::from_micros(limit)) {
+        let Settings { silence_max, taken_max, .. } = self.settings;
+        for id in self.links.silent(now, silence_max, taken_max.max(silence_max)) {
             self.end(now, id, out);
         }
     }

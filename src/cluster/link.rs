@@ -4,9 +4,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::moment::Moment;
 use super::node::{LinkId, NodeId};
+use super::patience::RoundTrip;
 
 /// One connection.
 #[derive(Clone, Debug)]
@@ -19,6 +21,8 @@ pub(super) struct Link {
     pub(super) heard: Moment,
     /// The peer's latest stamp: what we echo.
     pub(super) stamp: u64,
+    /// How long its answers take.
+    pub(super) trip: RoundTrip,
 }
 
 /// How far a connection is.
@@ -78,9 +82,15 @@ impl Links {
         self.links.iter().filter(move |(_, link)| open(link)).map(|(id, link)| (*id, link))
     }
 
-    /// Links on which nothing was heard since `moment`.
-    pub(super) fn silent_since(&self, moment: Moment) -> Vec<LinkId> {
-        let silent = self.links.iter().filter(|(_, link)| link.heard < moment);
+    /// Links on which nothing was heard for `silence`; while they are greeted,
+    /// for `greeting`: an answer takes the way there and back, and no heart
+    /// beats meanwhile.
+    pub(super) fn silent(&self, now: Moment, silence: Duration, greeting: Duration) -> Vec<LinkId> {
+        let limit = |link: &Link| match link.stage {
+            Stage::Open { .. } => silence,
+            Stage::Proposed { .. } | Stage::Awaited => greeting,
+        };
+        let silent = self.links.iter().filter(|(_, link)| now.since(link.heard) > limit(link));
         silent.map(|(id, _)| *id).collect()
     }
 

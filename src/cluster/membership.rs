@@ -13,6 +13,7 @@ use super::members::{Member, Members};
 use super::moment::Moment;
 use super::news::{Failure, Output};
 use super::node::{Node, NodeId, NodeName, NodeState, Peer as Told};
+use super::patience::Taking;
 use super::peer::{Cause, Heart, Others, Path, Peer, Standing, Verdict};
 use super::settings::{Counts, Settings};
 
@@ -37,6 +38,8 @@ pub(super) struct Membership {
     pub(super) settings: Settings,
     pub(super) peers: BTreeMap<NodeId, Peer>,
     pub(super) links: Links,
+    /// How old letters may be.
+    pub(super) taking: Taking,
     /// The nodes that we last said we have fresh links with.
     reported: BTreeSet<NodeId>,
     /// When we were last told anything.
@@ -51,14 +54,21 @@ impl Membership {
         Membership {
             me,
             state: NodeState::Joining,
-            settings,
             peers: BTreeMap::new(),
             links: Links::default(),
+            taking: Taking::new(&settings),
+            settings,
             reported: BTreeSet::new(),
             awake: None,
             guard: Moment::START,
             chance: seed,
         }
+    }
+
+    /// What our heartbeat of now promises.
+    pub(super) fn promise(&mut self, stamp: u64) -> u64 {
+        let trips = self.links.open().map(|(_, link)| &link.trip);
+        self.taking.promise(stamp, trips, &self.settings)
     }
 
     /// To be called with every piece of news, before it: did we stand still?
@@ -169,6 +179,9 @@ impl Membership {
         let fresh = self.fresh(now);
         self.report(&fresh, out);
         let accuse = now >= self.guard;
+        // who passes a letter on has promised as well
+        let promised = self.peers.values().map(|peer| peer.promised.most()).max();
+        let patience = promised.unwrap_or_default().max(self.settings.fresh_max);
         let mut steps = Vec::new();
         for id in self.peers.keys().copied().collect::<Vec<_>>() {
             let direct = fresh.contains(&id);
@@ -181,7 +194,7 @@ impl Membership {
                 true => None,
                 false => peer.apart.or(Some(now)),
             };
-            let verdict = peer.verdict(now, direct, others, accuse, &self.settings);
+            let verdict = peer.verdict(now, direct, others, (accuse, patience), &self.settings);
             match verdict {
                 Verdict::Show => {
                     let away = match peer.standing {

@@ -32,6 +32,7 @@ mod outbound;
 mod greeting;
 mod link;
 mod membership;
+mod patience;
 pub mod peer;
 
 pub mod news;

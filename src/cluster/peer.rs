@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::moment::Moment;
 use super::node::{LinkId, Node, NodeId, NodeState};
+use super::patience::Promised;
 use super::settings::Settings;
 
 /// One other node.
@@ -17,6 +18,8 @@ pub(super) struct Peer {
     pub(super) state: NodeState,
     /// The version of its rows that it last told.
     pub(super) told: Option<u64>,
+    /// How old a letter may be that it takes.
+    pub(super) promised: Promised,
     pub(super) standing: Standing,
     /// Gossip believes it alive, and how its heartbeat does.
     pub(super) gossip: Option<Heart>,
@@ -141,6 +144,7 @@ impl Peer {
             node,
             state,
             told: None,
+            promised: Promised::default(),
             standing: Standing::New,
             gossip: None,
             link: None,
@@ -159,14 +163,15 @@ impl Peer {
     }
 
     /// What follows from all evidence. `direct`: our own link with it is
-    /// fresh. `accuse`: we did not stand still just now.
+    /// fresh. `accuse`: we did not stand still just now. `patience`: what any
+    /// node takes letters for.
     ///
     /// - Whom we or a neighbour hear is alive; gossip alone shows nobody.
     /// - Killed: its link was reset, its host refuses a new one, and no
     ///   neighbour has a link. Without any neighbour, gossip must have been
     ///   quiet about it for a moment as well.
     /// - Silent: gossip believes it dead, and nothing fresh was heard of it on
-    ///   any path for `fresh_max` on top (rule 3 of `custody` needs that).
+    ///   any path for `patience` on top (rule 3 of `custody` needs that).
     /// - Out of reach: gossip believes it alive and nobody reaches it, for
     ///   `unreachable_max`.
     pub(super) fn verdict(
@@ -174,7 +179,7 @@ impl Peer {
         now: Moment,
         direct: bool,
         others: Others,
-        accuse: bool,
+        (accuse, patience): (bool, Duration),
         settings: &Settings,
     ) -> Verdict {
         if !self.is_visible() {
@@ -188,7 +193,7 @@ impl Peer {
             return Verdict::Stay;
         }
         let apart = self.apart.map_or(Duration::ZERO, |since| now.since(since));
-        let silent = self.gossip.is_none() && apart >= settings.fresh_max;
+        let silent = self.gossip.is_none() && apart >= patience;
         let unreachable = apart >= settings.unreachable_max;
         match () {
             () if self.is_killed(now, others, settings) => Verdict::Hide(Cause::Killed),

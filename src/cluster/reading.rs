@@ -1,6 +1,8 @@
 //! What the core makes of a frame of another node. A frame that makes no
 //! sense ends its link; a parcel that comes too late changes nothing.
 
+use std::time::Duration;
+
 use super::core::{Core, tell_rows};
 use super::frame::{Frame, Heartbeat, Parcel};
 use super::link::Stage;
@@ -48,16 +50,16 @@ impl Core {
                 self.judge(now, out);
             }
             Frame::Direct { echo, parcel } => {
-                let fresh = self.is_fresh(now, echo, 1);
+                let fresh = self.membership.taking.takes(now, echo, 1);
                 self.parcel(now, Arrival { from: peer, fresh, parcel }, out);
             }
             Frame::Relay { echo, from, to, parcel } if to == self.me => {
-                let fresh = self.is_fresh(now, echo, 2);
+                let fresh = self.membership.taking.takes(now, echo, 2);
                 self.parcel(now, Arrival { from, fresh, parcel }, out);
             }
             Frame::Relay { echo, from, to, parcel } => {
                 // we pass on what is fresh, and by our own link only
-                if from == peer && self.is_fresh(now, echo, 2) {
+                if from == peer && self.membership.taking.takes(now, echo, 2) {
                     self.pass_on(from, to, parcel, out);
                 }
             }
@@ -70,13 +72,6 @@ impl Core {
         self.judge(now, out);
     }
 
-    /// Whether a frame's writer had heard of us no longer than `fresh_max`
-    /// ago, over all its `steps`; our own clock alone says so.
-    fn is_fresh(&self, now: Moment, echo: u64, steps: u32) -> bool {
-        let age = u128::from(now.millis().saturating_sub(echo));
-        age <= (self.settings.fresh_max / steps).as_millis()
-    }
-
     fn heartbeat(
         &mut self,
         now: Moment,
@@ -87,11 +82,16 @@ impl Core {
     ) {
         if let Some(link) = self.membership.links.get_mut(id) {
             link.stamp = beat.stamp;
+            if beat.echo > 0 {
+                let age = now.millis().saturating_sub(beat.echo);
+                link.trip.note(now, Duration::from_millis(age));
+            }
         }
         let Some(peer) = self.membership.peers.get_mut(&from) else { return };
         let changed = peer.state != beat.state;
         peer.state = beat.state;
         peer.told = Some(beat.version);
+        peer.promised.note(now, beat.takes, &self.settings);
         if changed {
             self.judge(now, out);
             self.tell_members(out);

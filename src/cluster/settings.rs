@@ -17,6 +17,10 @@ pub struct Settings {
     /// others any more, and a delivery that took longer than this is not
     /// taken (see `custody`). Three heartbeats.
     pub fresh_max: Duration,
+    /// Where the way to another node and back takes long, deliveries may be
+    /// older, up to this; and nothing comes back sooner. A guess: the other
+    /// side of the world on a bad day.
+    pub taken_max: Duration,
     /// A link on which nothing was heard for this long is closed. Twice
     /// `fresh_max`.
     pub silence_max: Duration,
@@ -69,6 +73,7 @@ impl Default for Settings {
             tick_interval: Duration::from_millis(50),
             heartbeat_interval: Duration::from_millis(100),
             fresh_max: Duration::from_millis(300),
+            taken_max: Duration::from_secs(3),
             silence_max: Duration::from_millis(600),
             confirmation: Duration::from_millis(150),
             stall_min: Duration::from_millis(150),

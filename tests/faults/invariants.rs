@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::history::{End, Heard, History, MessageId, SessionId, Time};
+use super::history::{End, Heard, History, MessageId, Sent, Session, SessionId, Time};
 
 /// A node that is killed takes with it what it was about to send. An answer
 /// that came just before says nothing of it: without stream management
@@ -21,7 +21,7 @@ const ABSENCE_MIN: Duration = Duration::from_secs(3);
 pub fn vanished(history: &History) -> Vec<String> {
     let heard: BTreeSet<_> = history.heard.iter().map(|heard| heard.id).collect();
     let bounced: BTreeSet<_> = history.bounced.iter().map(|(id, _)| *id).collect();
-    let is_accepted = |sent: &&super::history::Sent| {
+    let is_accepted = |sent: &&Sent| {
         let broken = match &history.sessions[sent.id.session].ended {
             Some((at, End::Broken)) => Some(*at),
             _ => None,
@@ -120,7 +120,7 @@ pub fn unseen_losses(history: &History, contacts: &[(usize, usize)], end: Time) 
             if back < gone + ABSENCE_MIN {
                 continue;
             }
-            let was_there = |session: &(usize, &super::history::Session)| {
+            let was_there = |session: &(usize, &Session)| {
                 let ended = session.1.ended.as_ref().map_or(end, |(ended, _)| *ended);
                 session.1.user == *user && session.1.begun + ABSENCE_MIN < gone && ended >= back
             };
@@ -200,4 +200,114 @@ pub fn latencies(
 pub fn quantile(sorted: &[Duration], thousandths: usize) -> Duration {
     let last = sorted.len().saturating_sub(1);
     sorted.get((sorted.len() * thousandths / 1_000).min(last)).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::history::Seen;
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Users 0 and 1, on nodes 0 and 1, from the first second on.
+    fn two() -> History {
+        let mut history = History::default();
+        for user in 0..2 {
+            history.begin(user, user, SECOND);
+        }
+        history
+    }
+
+    fn id(number: u32) -> MessageId {
+        MessageId { session: 0, number }
+    }
+
+    fn hear(history: &mut History, number: u32, at: u32, was_stored: bool) {
+        history.heard.push(Heard { id: id(number), session: 1, was_stored, at: SECOND * at });
+    }
+
+    #[test]
+    fn a_message_that_was_accepted_and_came_nowhere_has_vanished() {
+        let mut history = two();
+        history.say(id(0), 1, SECOND * 2);
+        assert!(vanished(&history).is_empty(), "nobody has accepted it");
+        history.acknowledge(0, 1, SECOND * 3);
+        assert_eq!(vanished(&history).len(), 1);
+        let mut broken = history.clone();
+        broken.end(0, SECOND * 3 + LAST_WORDS / 2, End::Broken);
+        assert!(vanished(&broken).is_empty(), "its node went at that moment");
+        let mut bounced = history.clone();
+        bounced.bounced.push((id(0), SECOND * 4));
+        assert!(vanished(&bounced).is_empty());
+        hear(&mut history, 0, 4, false);
+        assert!(vanished(&history).is_empty());
+    }
+
+    #[test]
+    fn what_comes_twice_or_to_another_is_repeated() {
+        let mut history = two();
+        history.say(id(0), 1, SECOND);
+        hear(&mut history, 0, 2, false);
+        assert!(repeated(&history).is_empty());
+        hear(&mut history, 0, 3, true);
+        assert_eq!(repeated(&history).len(), 1);
+        hear(&mut history, 9, 3, false);
+        assert_eq!(repeated(&history).len(), 2, "nobody said it");
+    }
+
+    #[test]
+    fn what_is_overtaken_is_disordered() {
+        let mut history = two();
+        (0..3).for_each(|number| history.say(id(number), 1, SECOND));
+        hear(&mut history, 0, 2, true);
+        hear(&mut history, 2, 2, false);
+        assert!(disordered(&history, |_, _| true).is_empty());
+        hear(&mut history, 1, 3, true);
+        assert!(disordered(&history, |_, _| true).is_empty(), "it was stored");
+        hear(&mut history, 1, 3, false);
+        assert_eq!(disordered(&history, |_, _| true).len(), 1);
+        assert!(disordered(&history, |nodes, _| nodes != [0, 1]).is_empty());
+    }
+
+    #[test]
+    fn a_loss_is_seen_once() {
+        let mut history = two();
+        let contacts = [(1, 0)];
+        let see = |history: &mut History, is_available, at| {
+            let at = SECOND * at;
+            history.seen.push(Seen { session: 1, contact: 0, is_available, at });
+        };
+        see(&mut history, true, 2);
+        assert!(wrongly_seen(&history, &contacts).is_empty());
+        history.end(0, SECOND * 10, End::Broken);
+        assert_eq!(wrongly_seen(&history, &contacts).len(), 1);
+        assert_eq!(unseen_losses(&history, &contacts, SECOND * 20).len(), 1, "never seen");
+        see(&mut history, false, 11);
+        assert!(unseen_losses(&history, &contacts, SECOND * 20).is_empty());
+        assert!(gone_twice(&history).is_empty() && wrongly_seen(&history, &contacts).is_empty());
+        see(&mut history, false, 12);
+        assert_eq!(unseen_losses(&history, &contacts, SECOND * 20).len(), 1, "seen twice");
+        assert_eq!(gone_twice(&history).len(), 1);
+    }
+
+    #[test]
+    fn a_stream_of_a_healthy_node_stays() {
+        let mut history = two();
+        history.end(0, SECOND, End::Broken);
+        history.end(1, SECOND, End::Closed);
+        assert_eq!(disturbed(&history, |_| true).len(), 1);
+        assert!(disturbed(&history, |node| node != 0).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_heard_takes_for_ever() {
+        let mut history = two();
+        (0..2).for_each(|number| history.say(id(number), 1, SECOND * 2));
+        hear(&mut history, 0, 5, false);
+        let took = latencies(&history, |_| true, (SECOND, SECOND * 9));
+        assert_eq!(took, [SECOND * 3, Duration::MAX]);
+        assert!(latencies(&history, |node| node == 0, (SECOND, SECOND * 9)).is_empty());
+        assert!(latencies(&history, |_| true, (SECOND * 3, SECOND * 9)).is_empty());
+        assert_eq!((quantile(&took, 100), quantile(&took, 990)), (SECOND * 3, Duration::MAX));
+    }
 }

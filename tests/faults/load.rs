@@ -224,7 +224,8 @@ impl Client {
         self.said += 1;
         // whom the number does not reach often: every fourth word is to the
         // account, the others to its resource
-        let resource = if self.said % 4 == 0 { String::new() } else { format!("/{RESOURCE}") };
+        let resource =
+            if self.said.is_multiple_of(4) { String::new() } else { format!("/{RESOURCE}") };
         lock(&self.history).say(id, to, self.begin.elapsed());
         let to = format!("u{to}@{DOMAIN}{resource}");
         wire.say(&format!("<message type='chat' to='{to}' id='{id}'><body>{id}</body></message>"))

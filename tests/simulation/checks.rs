@@ -20,6 +20,7 @@
 //! 9. **The story of the rows is whole**: who applies all changes that were
 //!    told has what the table has.
 //! 10. **The counters agree**: no replica of one version had other rows.
+//! 16. **Slow is not dead**: where all ways take long, letters arrive.
 
 use std::collections::BTreeMap;
 
@@ -39,6 +40,7 @@ pub const KILL_SEEN: Time = 400 * MILLISECOND;
 struct Letter {
     from: NodeId,
     to: NodeId,
+    sent: Time,
     delivered: Option<Time>,
     taken: bool,
     returned: Option<(Time, Reason)>,
@@ -107,8 +109,8 @@ impl Record {
         self.lives.get(&id).map(|life| life.seen.keys().copied().collect()).unwrap_or_default()
     }
 
-    pub fn sent(&mut self, _now: Time, letter: u64, from: NodeId, to: NodeId) {
-        let kept = Letter { from, to, delivered: None, taken: false, returned: None };
+    pub fn sent(&mut self, now: Time, letter: u64, from: NodeId, to: NodeId) {
+        let kept = Letter { from, to, sent: now, delivered: None, taken: false, returned: None };
         self.letters.insert(letter, kept);
     }
 
@@ -226,6 +228,17 @@ impl Record {
         for (number, letter) in &self.letters {
             let both = letter.delivered.is_some() && letter.returned.is_some();
             assert!(!both, "letter {number} was handed up and came back (3)");
+        }
+    }
+
+    /// What was sent between these times to somebody who lives was handed up.
+    pub fn check_flow(&self, from: Time, to: Time) {
+        let sent =
+            self.letters.iter().filter(|(_, letter)| letter.sent >= from && letter.sent < to);
+        for (number, letter) in sent {
+            let lives =
+                self.lives[&letter.from].ended.is_none() && self.lives[&letter.to].ended.is_none();
+            assert!(!lives || letter.delivered.is_some(), "letter {number} does not come (16)");
         }
     }
 

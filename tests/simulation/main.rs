@@ -1,4 +1,4 @@
-//! A whole cluster in one thread, from one seed: two to nine nodes whose
+//! A whole cluster in one thread, from one seed: two to nine nodes, or many, whose
 //! network loses, delays, cuts and resets, who are killed, frozen, restarted
 //! and told goodbye, while they change rows and send letters. `durable` has
 //! stories of its own, with disks. Sockets and stanzas are not in it; `spine`
@@ -32,10 +32,13 @@ fn number(name: &str) -> Option<u64> {
 
 /// Plays many stories, on all cores, and names the first that fails.
 fn play(kind: &str, seeds: u64, story: impl Fn(u64) + Sync) {
+    play_some(kind, number("JABIRU_SEEDS").unwrap_or(seeds), story);
+}
+
+fn play_some(kind: &str, seeds: u64, story: impl Fn(u64) + Sync) {
     if let Some(seed) = number("JABIRU_SEED") {
         return story(seed);
     }
-    let seeds = number("JABIRU_SEEDS").unwrap_or(seeds);
     let workers = std::thread::available_parallelism().map_or(2, |n| n.get() as u64);
     let first_failed = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..workers)
@@ -72,6 +75,32 @@ fn a_killed_process_is_gone_at_once() {
 #[test]
 fn whoever_says_goodbye_is_gone_at_once_and_loses_nothing() {
     play("goodbyes", SEEDS / 4, |seed| Story::of_one_goodbye(seed).play());
+}
+
+#[test]
+fn letters_pass_where_ways_are_slow() {
+    play("slow ways", SEEDS / 4, |seed| Story::of_slow_ways(seed).play());
+}
+
+#[test]
+fn whatever_happens_on_slow_ways_nothing_is_lost_or_given_twice() {
+    play("faults on slow ways", SEEDS / 2, |seed| Story::of_faults_on_slow_ways(seed).play());
+}
+
+#[test]
+fn whoever_stood_still_for_a_minute_is_one_of_all_again() {
+    play("long freezes", SEEDS / 10, |seed| Story::of_a_long_freeze(seed).play());
+}
+
+/// How many nodes are many, unless the environment says otherwise; a story
+/// takes four times as long for twice as many.
+const NODES: u64 = 25;
+
+#[test]
+fn many_nodes_are_as_sure_as_a_few() {
+    let nodes = number("JABIRU_NODES").unwrap_or(NODES).max(5) as usize;
+    let stories = number("JABIRU_SEEDS").unwrap_or(SEEDS).div_ceil(SEEDS / 2);
+    play_some("many nodes", stories, |seed| Story::of_many(seed, nodes).play());
 }
 
 #[test]

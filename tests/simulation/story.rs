@@ -5,7 +5,7 @@ use rand::seq::IndexedRandom;
 
 use crate::checks::{self, GOODBYE_SEEN, KILL_SEEN};
 use crate::events::{Event, MILLISECOND, SECOND, Seat, Time};
-use crate::world::World;
+use crate::world::{QUICK_WAY, World};
 
 /// How long all nodes have to agree again after the last fault: a node that
 /// nobody reached is dialed again within a second, and a silent connection is
@@ -23,6 +23,10 @@ enum Kind {
     FalseAlarms,
     OneKill,
     OneGoodbye,
+    SlowWays,
+    FaultsOnSlowWays,
+    LongFreeze,
+    Many,
 }
 
 impl Story {
@@ -40,6 +44,26 @@ impl Story {
 
     pub fn of_one_goodbye(seed: u64) -> Story {
         Story::new(seed, Kind::OneGoodbye, 2)
+    }
+
+    pub fn of_slow_ways(seed: u64) -> Story {
+        Story::new(seed, Kind::SlowWays, 2)
+    }
+
+    pub fn of_faults_on_slow_ways(seed: u64) -> Story {
+        Story::new(seed, Kind::FaultsOnSlowWays, 2)
+    }
+
+    pub fn of_a_long_freeze(seed: u64) -> Story {
+        Story::new(seed, Kind::LongFreeze, 2)
+    }
+
+    /// At least 5 nodes.
+    pub fn of_many(seed: u64, seats: usize) -> Story {
+        let mut story = Story::new(seed, Kind::Many, 2);
+        story.world.lives.resize_with(seats, || None);
+        story.world.silent.resize(seats, false);
+        story
     }
 
     fn new(seed: u64, kind: Kind, seats_min: usize) -> Story {
@@ -74,12 +98,32 @@ impl Story {
             Kind::FalseAlarms => self.false_alarms(),
             Kind::OneKill => self.one_end(World::kill),
             Kind::OneGoodbye => self.one_end(World::leave),
+            Kind::SlowWays => self.slow_ways(),
+            Kind::FaultsOnSlowWays => {
+                self.slow();
+                self.any_faults();
+                self.world.way = QUICK_WAY;
+            }
+            Kind::LongFreeze => {
+                let seat = self.seat();
+                let until = self.world.now + 60 * SECOND;
+                self.freeze(seat, until);
+                self.world.run_until(until + SECOND);
+            }
+            Kind::Many => self.many(),
         }
         self.world.busy = false;
-        let end = self.world.now + CALM;
+        // each second of many nodes is long, and their faults are over
+        let calm = if self.kind == Kind::Many { 2 * SECOND } else { CALM };
+        let end = self.world.now + calm;
         self.world.run_until(end);
         match self.kind {
-            Kind::Any => {}
+            Kind::Any | Kind::FaultsOnSlowWays | Kind::LongFreeze => {}
+            Kind::SlowWays => self.world.record.check_no_alarm(),
+            Kind::Many => {
+                self.world.record.check_no_alarm();
+                self.world.record.check_seen_within(KILL_SEEN);
+            }
             Kind::FalseAlarms => {
                 self.world.record.check_no_alarm();
                 self.world.record.check_no_doubt();
@@ -91,6 +135,42 @@ impl Story {
                 self.world.record.check_seen_within(limit);
             }
         }
+    }
+
+    /// From now on each frame takes long, and some longer.
+    fn slow(&mut self) {
+        let least = self.world.random.random_range(20..300) * MILLISECOND;
+        let jitter = self.world.random.random_range(1..60) * MILLISECOND;
+        self.world.way = (least, least + jitter);
+    }
+
+    /// All ways take long, and nothing else happens.
+    fn slow_ways(&mut self) {
+        self.slow();
+        // until all have learned how long
+        let learned = self.world.now + 5 * SECOND;
+        self.world.run_until(learned);
+        let last = learned + 4 * SECOND;
+        self.world.run_until(last + 2 * SECOND);
+        self.world.record.check_flow(learned, last);
+        self.world.way = QUICK_WAY;
+    }
+
+    /// One of many dies, two others do not reach each other for a while, and
+    /// the way between two more comes and goes.
+    fn many(&mut self) {
+        self.world.kill(0);
+        let begin = self.world.now;
+        for (one, other) in [(1, 2), (2, 1)] {
+            self.cut(one, other, begin + 2 * SECOND, true, true);
+        }
+        for time in 0..3 {
+            for (one, other) in [(3, 4), (4, 3)] {
+                self.cut(one, other, begin + (2 * time + 1) * 400 * MILLISECOND, true, true);
+            }
+            self.world.run_until(begin + (2 * time + 2) * 400 * MILLISECOND);
+        }
+        self.world.run_until(begin + 3 * SECOND);
     }
 
     fn any_faults(&mut self) {

@@ -56,9 +56,14 @@ pub struct World {
     next_letter: u64,
     /// Of 100 datagrams.
     pub loss: u32,
+    /// How long a frame takes, at least and at most.
+    pub way: (Time, Time),
     /// Clients change rows and send.
     pub busy: bool,
 }
+
+/// A frame's way within one site.
+pub const QUICK_WAY: (Time, Time) = (100, 2 * MILLISECOND);
 
 fn name(seat: Seat) -> NodeName {
     format!("n{seat}").parse().expect("a name")
@@ -90,6 +95,7 @@ impl World {
             generation: 1_000,
             next_letter: 0,
             loss: 0,
+            way: QUICK_WAY,
             busy: true,
         }
     }
@@ -227,7 +233,8 @@ impl World {
             Output::Send { link, frame } => self.send(link, &frame),
             Output::Connect { peer } => {
                 let Some(to) = self.record.seat_of(peer) else { return };
-                let later = self.random.random_range(500..3 * MILLISECOND);
+                let there_and_back = if self.way == QUICK_WAY { 0 } else { 2 * self.way.1 };
+                let later = there_and_back + self.random.random_range(500..3 * MILLISECOND);
                 let event = Event::Connected { from: (id, seat), to: (peer, to) };
                 self.events.put(self.now + later, event);
             }
@@ -263,7 +270,7 @@ impl World {
     fn send(&mut self, link: LinkId, frame: &Frame) {
         let (id, end) = (link.0 / 2, (link.0 % 2) as usize);
         let other = 1 - end;
-        let mut at = self.now + self.random.random_range(100..2 * MILLISECOND);
+        let mut at = self.now + self.random.random_range(self.way.0..self.way.1);
         let Some(connection) = self.network.connections.get_mut(&id) else { return };
         if !connection.open[end] {
             return;
@@ -445,7 +452,9 @@ impl World {
     }
 
     fn work(&mut self, id: NodeId, seat: Seat) {
-        let pause = self.random.random_range(MILLISECOND..60 * MILLISECOND);
+        // of many nodes each does less
+        let share = (self.lives.len() as u64).div_ceil(9);
+        let pause = share * self.random.random_range(MILLISECOND..60 * MILLISECOND);
         self.events.put(self.now + pause, Event::Work(id, seat));
         if !self.busy {
             return;
