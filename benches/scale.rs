@@ -37,6 +37,7 @@ const DEATHS: usize = 5;
 /// Clusters whose traffic is measured, and for how long.
 const CLUSTERS: [usize; 3] = [3, 10, 50];
 const MEASURED: Duration = Duration::from_secs(10);
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// Logins a second, in the whole cluster. Each binds, then becomes available.
 const LOGINS: u64 = 1_000;
@@ -153,6 +154,7 @@ fn dead() {
         let (mut child, _) = owner(DEAD, &seed, &cookie);
         support::wait_for("all rows and links", || {
             let met = third.cluster.members().count() == 3;
+            if std::env::var("DBG").is_ok() { eprintln!("{} {} {}", third.cluster.members().count(), watcher.cluster.members().count(), tables.sessions.len()); std::thread::sleep(Duration::from_millis(500)); }
             met && tables.sessions.len() as u64 == DEAD
         });
         let begin = Instant::now();
@@ -192,6 +194,8 @@ fn traffic() {
             std::thread::sleep(Duration::from_millis(20));
         }
         println!("{count} nodes see each other after {:.2?}", begin.elapsed());
+        // until all have told all whom they can reach
+        std::thread::sleep(SETTLED);
         let said = || {
             let text = handle.render();
             let of = |name: &str| -> f64 {

@@ -252,8 +252,9 @@ fn all_packets_come_late() {
         let begin = story.load.now();
         story.talk(seconds(7)).await;
         let end = story.load.now();
-        // a way, and two more for what was overtaken and counts as lost
-        story.must_be_fast(&[0, 1, 2], (begin, end), seconds(2));
+        // a way, and several more for what was overtaken and counts as lost, as
+        // packets that are not late alike are for TCP
+        story.must_be_fast(&[0, 1, 2], (begin, end), seconds(5));
         story.heal();
         delay.end();
         story.end().await;

@@ -187,7 +187,7 @@ fn a_stopping_node_and_a_kicking_operator_say_why() {
     nodes.list[1].jabiru(&["kick", &jid("romeo", "a")], "");
     assert_eq!(slix.wait_for("kicked stream-error"), "kicked stream-error policy-violation");
     nodes.list[0].stop();
-    assert_eq!(slix.wait_for("stopped stream-error"), "stopped stream-error system-shutdown");
+    assert_eq!(slix.wait_for("stopped stream-error"), "stopped stream-error reset");
     nodes.wait_until_all_agree();
     assert_eq!(nodes.list[1].sessions().len(), 0);
 }

@@ -101,7 +101,9 @@ impl Core {
             Input::Taken { from, number } => self.custody.taken(from, number),
             Input::State(state) => {
                 self.membership.state = state;
-                self.heartbeat_next = now;
+                // others know it at once
+                self.heartbeat_next = now.after(self.settings.heartbeat_interval);
+                self.beat(now, out);
                 self.tell_members(out);
             }
             Input::Expel { name } => {

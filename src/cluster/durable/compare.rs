@@ -66,6 +66,7 @@ impl Core {
             return;
         };
         self.compares.serial += 1;
+        self.compares.again = false;
         let serial = self.compares.serial;
         self.compares.running = Some(Compare {
             node,
@@ -249,7 +250,11 @@ impl Core {
     /// We have all that the other node has.
     fn compared(&mut self, at: At, compare: &Compare, out: &mut Vec<Output>) {
         let interval = u64::try_from(self.settings.interval.as_millis()).unwrap_or(u64::MAX);
-        let pause = if self.compares.has_refused { interval.min(REFUSED_PAUSE) } else { interval };
+        let pause = match std::mem::take(&mut self.compares.again) {
+            true => 0,
+            false if self.compares.has_refused => interval.min(REFUSED_PAUSE),
+            false => interval,
+        };
         self.compares.due.insert(compare.node, at.steady.saturating_add(pause));
         let from = compare.node;
         if compare.relation == Relation::WeWereAway {

@@ -202,7 +202,7 @@ impl Core {
             }
             topic::COMPARE => {
                 out.push(Output::Reply { number, body: Bytes::new() });
-                self.compares.due.insert(from, at.steady);
+                self.compares.hear_of_news(from, at);
                 self.compare_next(at, out);
             }
             _ => {

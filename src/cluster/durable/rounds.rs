@@ -22,6 +22,8 @@ pub(super) struct Compares {
     /// When each other node's turn is, by the steady clock.
     pub(super) due: BTreeMap<NodeId, u64>,
     pub(super) running: Option<Compare>,
+    /// Whom the running one is with has news since it began: once more, then.
+    pub(super) again: bool,
     pub(super) serial: u64,
     /// Nodes that we had the same as, since we were alone.
     pub(super) met: BTreeSet<NodeId>,
@@ -35,6 +37,12 @@ impl Compares {
     /// Something was missed.
     pub(super) fn soon(&mut self, at: At) {
         self.due.values_mut().for_each(|due| *due = (*due).min(at.steady + PAUSE));
+    }
+
+    /// This node has something that we may not have.
+    pub(super) fn hear_of_news(&mut self, node: NodeId, at: At) {
+        self.due.insert(node, at.steady);
+        self.again |= self.running.as_ref().is_some_and(|compare| compare.node == node);
     }
 
     /// This node is compared with next, whatever we had of it before.
