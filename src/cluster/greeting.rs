@@ -9,7 +9,7 @@ use super::moment::Moment;
 use super::news::{Dialed, Output};
 use super::node::{LinkId, Node, NodeId, NodeState};
 use super::patience::RoundTrip;
-use super::settings::{Counts, Settings};
+use super::settings::Counts;
 
 impl Membership {
     /// A connection on which the cookie was proved.
@@ -134,8 +134,7 @@ impl Membership {
 
     /// Closes what nobody was heard on for too long.
     pub(super) fn end_silent(&mut self, now: Moment, out: &mut Vec<Output>) {
-        let Settings { silence_max, taken_max, .. } = self.settings;
-        for id in self.links.silent(now, silence_max, taken_max.max(silence_max)) {
+        for id in self.links.silent(now, &self.settings) {
             self.end(now, id, out);
         }
     }

@@ -4,11 +4,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::moment::Moment;
 use super::node::{LinkId, NodeId};
 use super::patience::RoundTrip;
+use super::settings::Settings;
 
 /// One connection.
 #[derive(Clone, Debug)]
@@ -82,13 +82,13 @@ impl Links {
         self.links.iter().filter(move |(_, link)| open(link)).map(|(id, link)| (*id, link))
     }
 
-    /// Links on which nothing was heard for `silence`; while they are greeted,
-    /// for `greeting`: an answer takes the way there and back, and no heart
-    /// beats meanwhile.
-    pub(super) fn silent(&self, now: Moment, silence: Duration, greeting: Duration) -> Vec<LinkId> {
+    /// Links on which nothing was heard for too long: for as long as their way
+    /// is slow; while they are greeted, for the longest that any way may take,
+    /// for no heart beats meanwhile.
+    pub(super) fn silent(&self, now: Moment, settings: &Settings) -> Vec<LinkId> {
         let limit = |link: &Link| match link.stage {
-            Stage::Open { .. } => silence,
-            Stage::Proposed { .. } | Stage::Awaited => greeting,
+            Stage::Open { .. } => link.trip.silence(settings),
+            Stage::Proposed { .. } | Stage::Awaited => settings.taken_max.max(settings.silence_max),
         };
         let silent = self.links.iter().filter(|(_, link)| now.since(link.heard) > limit(link));
         silent.map(|(id, _)| *id).collect()

@@ -38,6 +38,13 @@ impl RoundTrip {
         self.quickest = Some(self.quickest.map_or(age, |quickest| quickest.min(age)));
     }
 
+    /// How long a link may be silent: where the way is slow, so long as what
+    /// was lost there takes to be sent again, and that twice.
+    pub(super) fn silence(&self, settings: &Settings) -> Duration {
+        let slow = self.time().saturating_sub(QUICK) * TIMES;
+        settings.silence_max.max(slow.min(settings.taken_max))
+    }
+
     fn time(&self) -> Duration {
         let both = self.quickest.into_iter().chain(self.before);
         both.min().unwrap_or_default()
