@@ -98,7 +98,6 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
         web.push(bound.map_err(|source| failed(address, source))?);
     }
 
-    let configured = config.cluster.seeds.clone();
     config.cluster.seeds.extend(remembered::nodes(&data_dir));
     let protocol = Protocol::new(config.cluster.protocol_max).unwrap_or(Protocol::NEWEST);
     let comer = Comer {
@@ -151,7 +150,6 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
         ring: Arc::clone(&ring),
         protocol,
         settings: config.shared(),
-        complained: std::sync::Mutex::default(),
         leaving: tokio::sync::Mutex::default(),
         limits: config.im.clone(),
         started,
@@ -203,7 +201,6 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
     let has_seeds = config.cluster.seeds.iter().any(|seed| *seed != own);
     tokio::spawn(serve_when_ready(Arc::clone(&cluster), durable, has_seeds));
     info!(address = %cluster.address(), milliseconds = started.elapsed().as_millis(), "serving");
-    config.cluster.seeds = configured;
     let server = Server { config, cluster, running, sessions, certificates, admin, trigger };
     server.watch(mesh).await
 }
@@ -219,17 +216,18 @@ impl Server {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signal)?;
         let mut look = tokio::time::interval(CERTIFICATE_INTERVAL);
         let mut mesh = mesh;
+        let mut complained = String::new();
         let end = loop {
             tokio::select! {
                 _ = hang_up.recv() => {
                     self.reload();
-                    self.reload_cookies();
+                    self.reload_cookies(&mut complained);
                 }
                 _ = look.tick() => {
                     if self.certificates.are_stale() {
                         self.reload();
                     }
-                    self.reload_cookies();
+                    self.reload_cookies(&mut complained);
                 }
                 _ = terminate.recv() => break None,
                 _ = interrupt.recv() => break None,
@@ -258,7 +256,7 @@ impl Server {
 
     /// Looks whether there are other cookies now; what cannot be read changes
     /// nothing.
-    fn reload_cookies(&self) {
+    fn reload_cookies(&self, complained: &mut String) {
         if std::env::var(VARIABLE).is_ok() {
             return;
         }
@@ -270,7 +268,14 @@ impl Server {
                 let words = format!("cookies read again: {} is used", cookies.join(", then "));
                 self.cluster.history.note(What::Said { words });
             }
-            Err(error) => self.admin.complain(&error),
+            Err(error) => {
+                // every two seconds, until somebody mends it
+                let words = chain(&error);
+                if *complained != words {
+                    error!(error = %words, "cookies cannot be read again: the old ones stay");
+                    *complained = words;
+                }
+            }
         }
     }
 }

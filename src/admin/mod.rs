@@ -14,15 +14,12 @@ pub mod sending;
 pub mod socket;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use tracing::error;
 
 use crate::admin::life::End;
 use crate::admin::report::NodeReport;
 use crate::cluster::asks::Question;
-use crate::cluster::cookie::CookieError;
 use crate::cluster::durable::Durable;
 use crate::cluster::handle::Cluster;
 use crate::cluster::keyring::Keyring;
@@ -70,8 +67,6 @@ pub struct Admin {
     pub protocol: Protocol,
     /// What all nodes must have the same, by section, as numbers.
     pub settings: BTreeMap<String, u64>,
-    /// Why cookies could not be read, as it was last said.
-    pub complained: Mutex<String>,
     /// Held while this node leaves.
     pub leaving: tokio::sync::Mutex<()>,
     /// How large a roster may be.
@@ -85,16 +80,6 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// The cookies cannot be read again: said once for each reason.
-    pub fn complain(&self, error: &CookieError) {
-        let words = error.to_string();
-        let mut said = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
-        if *said != words {
-            error!(error = %words, "cookies cannot be read again: the old ones stay");
-            *said = words;
-        }
-    }
-
     /// Answers another node's question, if it is about us.
     pub fn answer(self: &Arc<Self>, question: Question) -> Option<Question> {
         match question.topic {

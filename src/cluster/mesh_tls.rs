@@ -7,7 +7,9 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
+use rustls::{
+    ClientConfig, ConnectionCommon, DigitallySignedStruct, ServerConfig, SignatureScheme,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
@@ -69,32 +71,22 @@ impl MeshTls {
     pub(super) async fn connect(&self, tcp: TcpStream) -> io::Result<Secured> {
         let name = ServerName::try_from(CLUSTER_NAME).map_err(io::Error::other)?;
         let tls = self.client.connect(name, tcp).await?;
-        let (exporter, alpn) = {
-            let connection = tls.get_ref().1;
-            let exported = connection.export_keying_material([0; 32], EXPORTER, None);
-            (exported.map_err(io::Error::other)?, connection.alpn_protocol().map(<[u8]>::to_vec))
-        };
-        Ok(self.secured(tls.into(), exporter, alpn.as_deref()))
+        let (exporter, protocol) = self.agreed(tls.get_ref().1)?;
+        Ok(Secured { tls: tls.into(), exporter, protocol })
     }
 
     /// As the one who was dialed.
     pub(super) async fn accept(&self, tcp: TcpStream) -> io::Result<Secured> {
         let tls = self.server.accept(tcp).await?;
-        let (exporter, alpn) = {
-            let connection = tls.get_ref().1;
-            let exported = connection.export_keying_material([0; 32], EXPORTER, None);
-            (exported.map_err(io::Error::other)?, connection.alpn_protocol().map(<[u8]>::to_vec))
-        };
-        Ok(self.secured(tls.into(), exporter, alpn.as_deref()))
+        let (exporter, protocol) = self.agreed(tls.get_ref().1)?;
+        Ok(Secured { tls: tls.into(), exporter, protocol })
     }
 
-    fn secured(
-        &self,
-        tls: TlsStream<TcpStream>,
-        exporter: [u8; 32],
-        alpn: Option<&[u8]>,
-    ) -> Secured {
-        Secured { tls, exporter, protocol: Protocol::agreed(alpn, self.newest) }
+    /// What is equal at both ends.
+    fn agreed<D>(&self, tls: &ConnectionCommon<D>) -> io::Result<([u8; 32], Option<Protocol>)> {
+        let exporter = tls.export_keying_material([0; 32], EXPORTER, None);
+        let protocol = Protocol::agreed(tls.alpn_protocol(), self.newest);
+        Ok((exporter.map_err(io::Error::other)?, protocol))
     }
 }
 

@@ -23,7 +23,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// Between two tries to write ourselves in.
 const TRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Rows read at a time; there are at most some hundred nodes.
+/// Rows read at a time.
 const PAGE_ROWS: usize = 1_024;
 
 /// A node as the table has it. Fields are only ever added at the end.
@@ -90,23 +90,37 @@ impl Registry {
 
     /// All nodes, by name. What cannot be read now is as it was last.
     pub fn rows(&self) -> BTreeMap<String, NodeRow> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let changes = self.durable.changes(Table::Nodes);
-        if read.changes != Some(changes)
-            && let Ok((rows, _)) = self.durable.scan(Table::Nodes, b"", PAGE_ROWS)
-        {
-            let row = |(key, value): (Vec<u8>, bytes::Bytes)| {
-                Some((String::from_utf8(key).ok()?, NodeRow::read(&value)?))
-            };
-            *read =
-                Read { changes: Some(changes), rows: rows.into_iter().filter_map(row).collect() };
-        }
-        read.rows.clone()
+        self.with(BTreeMap::clone)
     }
 
     /// Whether the node of this name was removed.
     pub fn is_removed(&self, name: &NodeName) -> bool {
-        self.rows().get(name.as_str()).is_some_and(|row| row.removed.is_some())
+        self.with(|rows| rows.get(name.as_str()).is_some_and(|row| row.removed.is_some()))
+    }
+
+    /// Looks at the rows, which are read again when they have changed.
+    fn with<T>(&self, look: impl FnOnce(&BTreeMap<String, NodeRow>) -> T) -> T {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = self.durable.changes(Table::Nodes);
+        if read.changes != Some(changes)
+            && let Ok(rows) = self.read_all()
+        {
+            *read = Read { changes: Some(changes), rows };
+        }
+        look(&read.rows)
+    }
+
+    fn read_all(&self) -> Result<BTreeMap<String, NodeRow>, StoreError> {
+        let mut all = BTreeMap::new();
+        let mut from = Some(Vec::new());
+        while let Some(key) = from {
+            let (rows, next) = self.durable.scan(Table::Nodes, &key, PAGE_ROWS)?;
+            all.extend(rows.into_iter().filter_map(|(key, value)| {
+                Some((String::from_utf8(key).ok()?, NodeRow::read(&value)?))
+            }));
+            from = next;
+        }
+        Ok(all)
     }
 
     /// Removes a node for good. All nodes that can be reached know it then.
