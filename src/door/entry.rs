@@ -237,7 +237,7 @@ impl<'a> Entry<'a> {
                     return Err(Ended::Refused);
                 }
                 Output::Failed => {
-                    ::metrics::counter!(metrics::AUTHENTICATION_FAILED).increment(1);
+                    metrics::add(metrics::AUTHENTICATION_FAILED, 1);
                     debug!(address = %self.address, "an attempt to authenticate has failed");
                     self.door.addresses.was_wrong(self.address.ip(), Instant::now());
                     continue;

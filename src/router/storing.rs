@@ -90,8 +90,8 @@ impl Router {
         let messages: Vec<Letter> = mail.iter().map(letter).collect();
         let stored = self.rooms.offline.store(account, &messages).await;
         let rest = mail.split_off(stored.count.min(mail.len()));
-        ::metrics::counter!(metrics::OFFLINE_STORED).increment(mail.len() as u64);
-        ::metrics::counter!(metrics::OFFLINE_REFUSED).increment(rest.len() as u64);
+        metrics::add(metrics::OFFLINE_STORED, mail.len());
+        metrics::add(metrics::OFFLINE_REFUSED, rest.len());
         let refused = match stored.failed {
             Some(error) => {
                 warn!(%error, "messages could not be stored");
