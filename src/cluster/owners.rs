@@ -22,6 +22,8 @@ pub struct Slot(pub(super) u16);
 pub struct Owners {
     slots: Box<[Owner]>,
     free: Mutex<Vec<u16>>,
+    /// How often somebody was shown or hidden.
+    turns: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +39,7 @@ impl Default for Owners {
         Owners {
             slots: (0..count).map(|_| Owner::default()).collect(),
             free: Mutex::new((0..count).rev().collect()),
+            turns: AtomicU64::new(0),
         }
     }
 }
@@ -61,6 +64,13 @@ impl Owners {
     /// Shows or hides all rows of this owner, at once.
     pub(super) fn set_visible(&self, slot: Slot, visible: bool) {
         self.owner(slot).visible.store(visible, Ordering::Release);
+        self.turns.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often somebody was shown or hidden: while it is the same, so is who
+    /// may be seen.
+    pub(super) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Acquire)
     }
 
     /// The owner's id, if its rows may be seen.

@@ -26,13 +26,35 @@ pub struct SessionRow {
 }
 
 /// A route: this owner has a stream to a component of that domain.
+///
+/// All but the domain is one text on the wire and in the table, so that a node
+/// that knows fewer of its fields still keeps and passes on all of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Pair", into = "Pair")]
 pub struct RouteRow {
     /// The component's domain.
     pub domain: Box<str>,
-    /// Which of several streams of that domain.
+    /// Which of several streams of that domain: its name.
     pub instance: Box<str>,
+    /// How much of the traffic it shall have, beside the others; never 0.
+    pub weight: u8,
+    /// It shall get nothing that another instance can take.
+    pub is_draining: bool,
+    /// When it came, in microseconds since 1970 on its owner's clock.
+    pub since: u64,
+    /// What it calls itself, for people; empty while that is not known.
+    pub title: Box<str>,
 }
+
+/// A domain, and whatever else there is in one text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Pair {
+    domain: Box<str>,
+    rest: Box<str>,
+}
+
+/// Parts the fields of a route's text. No name or title has it.
+const FIELD_END: char = '\0';
 
 /// A server link: this owner has an open stream from a domain of ours to
 /// somebody else's.
@@ -135,12 +157,46 @@ impl Row for RouteRow {
     const KIND: Kind = Kind::Route;
 
     fn pack(&self) -> Packed {
-        pack_pair(&self.domain, &self.instance)
+        pack_pair(&self.domain, &self.rest())
     }
 
     fn unpack(packed: &Packed, _owner: NodeId) -> RouteRow {
-        let (domain, instance) = packed.pair();
-        RouteRow { domain: domain.into(), instance: instance.into() }
+        let (domain, rest) = packed.pair();
+        RouteRow::read(domain.into(), rest)
+    }
+}
+
+impl RouteRow {
+    fn rest(&self) -> String {
+        let Self { instance, weight, is_draining, since, title, .. } = self;
+        let is_draining = u8::from(*is_draining);
+        format!("{instance}\0{weight}\0{is_draining}\0{since}\0{title}")
+    }
+
+    /// What cannot be read is as if it had not been said.
+    fn read(domain: Box<str>, rest: &str) -> Self {
+        let mut fields = rest.split(FIELD_END);
+        let mut next = || fields.next().unwrap_or_default();
+        Self {
+            domain,
+            instance: next().into(),
+            weight: next().parse().unwrap_or(1).max(1),
+            is_draining: next() == "1",
+            since: next().parse().unwrap_or(0),
+            title: next().into(),
+        }
+    }
+}
+
+impl From<Pair> for RouteRow {
+    fn from(pair: Pair) -> Self {
+        Self::read(pair.domain, &pair.rest)
+    }
+}
+
+impl From<RouteRow> for Pair {
+    fn from(row: RouteRow) -> Self {
+        Self { rest: row.rest().into(), domain: row.domain }
     }
 }
 
@@ -202,7 +258,8 @@ impl SoftRow {
     pub fn weight(&self) -> usize {
         let text = match self {
             SoftRow::Session(row) => row.jid.len(),
-            SoftRow::Route(row) => row.domain.len() + row.instance.len(),
+            // numbers and marks take the rest
+            SoftRow::Route(row) => row.domain.len() + row.instance.len() + row.title.len() + 32,
             SoftRow::Link(row) => row.ours.len() + row.theirs.len(),
         };
         text + WEIGHT
@@ -231,10 +288,29 @@ mod tests {
             let row = SessionRow { jid, priority, flags: 5, bound: 77 };
             check(SoftRow::Session(row), "juliet@example.org");
         }
-        let route = RouteRow { domain: "chat.example.org".into(), instance: "a/b".into() };
+        let route = RouteRow {
+            domain: "chat.example.org".into(),
+            instance: "a/b".into(),
+            weight: 3,
+            is_draining: true,
+            since: u64::MAX,
+            title: "Chat / rooms".into(),
+        };
         check(SoftRow::Route(route), "chat.example.org");
         let link = LinkRow { ours: "example.org".into(), theirs: "example.net".into() };
         check(SoftRow::Link(link), "example.net");
+    }
+
+    #[test]
+    fn a_route_is_on_the_wire_what_it_was_before_it_had_more_fields() {
+        let old = postcard::to_stdvec(&("chat.example.org", "a/b")).unwrap();
+        let read: RouteRow = postcard::from_bytes(&old).unwrap();
+        assert_eq!((&*read.instance, read.weight, read.is_draining), ("a/b", 1, false));
+        let now = RouteRow { title: "Chat".into(), ..read };
+        let written = postcard::to_stdvec(&now).unwrap();
+        assert_eq!(postcard::from_bytes::<RouteRow>(&written).unwrap(), now);
+        let pair: (String, String) = postcard::from_bytes(&written).unwrap();
+        assert_eq!(pair, ("chat.example.org".into(), "a/b\01\00\00\0Chat".into()));
     }
 
     #[test]

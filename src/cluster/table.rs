@@ -8,6 +8,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use smallvec::SmallVec;
@@ -51,13 +52,19 @@ pub struct Table<R> {
     shards: Box<[RwLock<Shard>]>,
     owners: Arc<Owners>,
     secret: u64,
+    /// How often a row was put or taken out.
+    changes: AtomicU64,
     rows: PhantomData<fn() -> R>,
 }
+
+/// A state of a table: what was read under one is so as long as
+/// [`Table::stamp`] gives the same.
+pub type Stamp = (u64, u64);
 
 impl<R: Row> Table<R> {
     pub(super) fn new(owners: Arc<Owners>, secret: u64) -> Table<R> {
         let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
-        Table { shards, owners, secret, rows: PhantomData }
+        Table { shards, owners, secret, changes: AtomicU64::new(0), rows: PhantomData }
     }
 
     /// All rows of visible owners under this key (a bare JID, a domain), in no
@@ -95,6 +102,12 @@ impl<R: Row> Table<R> {
         }
     }
 
+    /// The state of now. To be taken before the rows are read: a row that
+    /// changes meanwhile makes another one.
+    pub fn stamp(&self) -> Stamp {
+        (self.changes.load(Ordering::Acquire), self.owners.turns())
+    }
+
     /// How many rows there are, of visible and hidden owners.
     pub fn len(&self) -> usize {
         let count =
@@ -111,6 +124,7 @@ impl<R: Row> Table<R> {
         let spot = self.spot(stable(packed.key().as_bytes()));
         let row = Kept::new(slot, number, mark, packed);
         let old = self.write(spot).put(inner(spot), row, |row| inner(self.rehash(row)));
+        self.has_changed();
         old.map(gone::<R>)
     }
 
@@ -118,6 +132,7 @@ impl<R: Row> Table<R> {
         let spot = self.spot(place);
         let rehash = |row: &Kept| inner(self.rehash(row));
         let old = self.write(spot).remove(inner(spot), slot, number, rehash);
+        self.has_changed();
         old.map(gone::<R>)
     }
 
@@ -135,6 +150,7 @@ impl<R: Row> Table<R> {
             let goes = |row: &Kept| row.slot == slot && goes(row.mark);
             shard.sweep(goes, |row| inner(self.rehash(row)), |row| out(gone::<R>(row)));
         }
+        self.has_changed();
     }
 
     /// The rows of `slot` from `from` on, until they weigh `room` bytes, and
@@ -164,6 +180,11 @@ impl<R: Row> Table<R> {
             }
         }
         None
+    }
+
+    /// After the change can be seen.
+    fn has_changed(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     fn entry(&self, row: &Kept) -> Option<Entry<R>> {
