@@ -1,5 +1,6 @@
 //! Addresses, stanzas, errors: the words of RFC 6120 and RFC 7622 as types. Pure.
 
+pub mod content;
 pub mod error;
 pub mod jid;
 pub mod kind;
