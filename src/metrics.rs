@@ -20,6 +20,12 @@ pub const STANZAS_IN: &str = "jabiru_c2s_stanzas_in_total";
 pub const REFUSED: &str = "jabiru_c2s_refused_total";
 /// Failed attempts to authenticate.
 pub const AUTHENTICATION_FAILED: &str = "jabiru_c2s_authentication_failed_total";
+/// Components that are connected to this node.
+pub const COMPONENTS: &str = "jabiru_component_instances";
+/// Stanzas that components of this node sent.
+pub const COMPONENT_STANZAS_IN: &str = "jabiru_component_stanzas_in_total";
+/// Connections of components that were not served, by reason.
+pub const COMPONENTS_REFUSED: &str = "jabiru_component_refused_total";
 
 /// Requests for somebody's presence that were ignored, for too many wait.
 pub const REQUESTS_REFUSED: &str = "jabiru_im_requests_refused_total";
@@ -28,7 +34,7 @@ pub const OFFLINE_STORED: &str = "jabiru_session_manager_offline_stored_total";
 /// Messages that came back because there was no room for them in the store.
 pub const OFFLINE_REFUSED: &str = "jabiru_session_manager_offline_refused_total";
 
-const ABOUT: [(&str, &str); 12] = [
+const ABOUT: [(&str, &str); 15] = [
     (GOSSIP_REFUSED, "Gossip datagrams thrown away, by reason."),
     (MESH_REFUSED, "Mesh connections refused, by reason."),
     (GOSSIP_BYTES, "Bytes of gossip datagrams that were sent, sealed."),
@@ -38,6 +44,9 @@ const ABOUT: [(&str, &str); 12] = [
     (STANZAS_IN, "Stanzas that clients of this node sent."),
     (REFUSED, "Connections of clients that were not served, by reason."),
     (AUTHENTICATION_FAILED, "Failed attempts to authenticate."),
+    (COMPONENTS, "Components that are connected to this node."),
+    (COMPONENT_STANZAS_IN, "Stanzas that components of this node sent."),
+    (COMPONENTS_REFUSED, "Connections of components that were not served, by reason."),
     (REQUESTS_REFUSED, "Requests for presence that were ignored, for too many wait."),
     (OFFLINE_STORED, "Messages that were stored for accounts that were away."),
     (OFFLINE_REFUSED, "Messages refused because an offline store was full."),

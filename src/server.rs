@@ -3,6 +3,7 @@
 
 mod admitted;
 pub mod checked;
+mod components;
 mod doors;
 mod ending;
 pub mod errors;
@@ -42,7 +43,7 @@ use crate::local_router::LocalRouter;
 use crate::net::tls::Certificates;
 use crate::router::Router;
 use crate::server::admitted::{Admitted, Comer, admitted};
-use crate::server::checked::{name, ring};
+use crate::server::checked::{name, ring, secrets};
 use crate::server::errors::StartError;
 use crate::server::life::{next_life, prepare};
 use crate::server::operated::{operated, rules};
@@ -80,6 +81,7 @@ struct Server {
 pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), StartError> {
     let started = Instant::now();
     let ring = ring(&config)?;
+    let secrets = secrets(&config)?;
     let certificates = Arc::new(Certificates::read(config.tls.clone())?);
     let data_dir = config.server.data_dir.clone();
     prepare(&data_dir)?;
@@ -90,6 +92,7 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
     // doors first: what is taken must stop us before others know us
     let (trigger, drain) = drain::signal();
     let doors = doors::bind(&config)?;
+    let component_doors = components::bind(&config)?;
     let control = socket::bind(&config.admin.socket)
         .map_err(|source| failed(config.admin.socket.display(), source))?;
     let mut web = Vec::new();
@@ -137,7 +140,11 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
         .collect();
     let features = xep::features(&extensions);
     let local = LocalRouter::new(extensions, Arc::clone(&rooms));
-    let router = Router::new(Arc::clone(&rooms), local, config.im.clone());
+    let components = components::of(&config, &cluster);
+    let router =
+        Router::new(Arc::clone(&rooms), local, config.im.clone(), Arc::clone(&components));
+    let component =
+        components::door(&config, secrets, (&router, &components), &certificates)?;
     let place = config.c2s.public_address.as_ref().map(PublicAddress::as_str);
     let draining = Arc::new(Draining::new(Arc::clone(&cluster), Arc::clone(&sessions), place));
     let admin = Arc::new(Admin {
@@ -195,6 +202,9 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
     }
     for door in doors {
         doors::open(door, &c2s, drain.clone(), Arc::clone(&cluster));
+    }
+    for door in component_doors {
+        components::open(door, &component, drain.clone(), Arc::clone(&cluster));
     }
     drop(drain);
     let own = cluster.address().to_string();

@@ -4,6 +4,7 @@
 //! earlier (`source`); checked values go out. What a key means stands at its
 //! room.
 
+mod components;
 pub mod source;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,10 @@ pub struct Config {
     pub sasl: Sasl,
     /// The door for clients.
     pub c2s: crate::door::config::Config,
+    /// The door for components.
+    pub component: crate::door::component::config::Config,
+    /// How stanzas are shared among the instances of a component.
+    pub domain_balancing: crate::router::balance::Config,
     /// Sessions and their conflicts.
     pub session_manager: crate::session_manager::config::Config,
     /// Rosters and subscriptions.
@@ -185,6 +190,8 @@ impl Config {
             ("xep", number(&self.xep)),
             ("register", number(&self.register)),
             ("admin.admins", number(&self.admin.admins)),
+            ("component.domains", number(&components::names(self))),
+            ("domain_balancing", number(&self.domain_balancing)),
             ("cluster.tombstones_kept", number(&self.cluster.tombstones_kept)),
             ("c2s.stanza_bytes_max", number(&self.c2s.stanza_bytes_max)),
         ];
@@ -246,6 +253,7 @@ impl Config {
                 faults.push(("cluster.seeds", format!("{seed:?}: expected {allowed}")));
             }
         }
+        faults.extend(components::faults(self));
         let mut bounds = |key, value: u64, allowed: std::ops::RangeInclusive<u64>| {
             if !allowed.contains(&value) {
                 let (low, high) = (allowed.start(), allowed.end());
@@ -279,6 +287,15 @@ impl Config {
         bounds("c2s.outbox_bytes_max", outbox, 16_384..=1 << 30);
         bounds("c2s.depth_max", u64::from(c2s.depth_max), 8..=1_000);
         bounds("c2s.attributes_max", u64::from(c2s.attributes_max), 8..=1_000);
+        let component = &self.component;
+        let timeout = millis(component.negotiation_timeout);
+        bounds("component.negotiation_timeout", timeout, 1_000..=600_000);
+        bounds("component.write_timeout", millis(component.write_timeout), 1_000..=3_600_000);
+        bounds("component.connections_max", component.connections_max as u64, 1..=100_000);
+        let stanza = component.stanza_bytes_max.bytes() as u64;
+        bounds("component.stanza_bytes_max", stanza, 10_000..=largest);
+        let outbox = component.outbox_bytes_max.bytes() as u64;
+        bounds("component.outbox_bytes_max", outbox, 16_384..=1 << 30);
         let sessions = self.session_manager.sessions_per_user_max as u64;
         bounds("session_manager.sessions_per_user_max", sessions, 1..=1_000);
         let kept = self.session_manager.offline_messages_max as u64;
@@ -312,6 +329,9 @@ impl Config {
             [&mut self.server.data_dir, &mut self.cluster.cookie_file, &mut self.admin.socket];
         let files = self.tls.iter_mut().flat_map(|one| [&mut one.certificate, &mut one.key]);
         for path in paths.into_iter().chain(files) {
+            *path = folder.join(&*path);
+        }
+        for path in components::files(self) {
             *path = folder.join(&*path);
         }
     }

@@ -48,10 +48,12 @@ pub async fn serve(rooms: Rooms, mut events: Events, others: impl Fn(Question)) 
             Event::Rows(changes) => {
                 rooms.sessions.note(&changes);
                 rooms.router.note_rows(&changes);
+                rooms.router.note_routes(&changes);
             }
             Event::Stored(accounts) => rooms.router.note_stored(&accounts),
             Event::Members(members) => {
                 rooms.router.note_members(&members);
+                rooms.router.note_routes_of_members();
                 rooms.sessions.settle_all();
             }
             Event::Question(question) => {

@@ -1,9 +1,10 @@
-//! Where bytes become stanzas: clients and other nodes.
+//! Where bytes become stanzas: clients, components and other nodes.
 
 pub mod addresses;
 pub mod allowance;
 pub mod c2s;
 pub mod client;
+pub mod component;
 pub mod config;
 pub mod entry;
 pub mod front;

@@ -56,6 +56,8 @@ pub struct Way {
     pub time: u64,
     /// Its sender has just changed its account: it follows that change.
     pub is_behind_change: bool,
+    /// It has waited for an instance of a component already.
+    pub has_waited: bool,
 }
 
 impl Router {

@@ -13,7 +13,7 @@ use crate::net::outbox::Item;
 use crate::router::Router;
 use crate::router::act::{Failed, Way};
 use crate::router::parcel::{Label, Target};
-use crate::session_manager::session::Token;
+use crate::session_manager::session::{Seat, Token};
 use crate::xmpp::stanza::Stanza;
 
 impl Router {
@@ -48,6 +48,7 @@ impl Router {
             Target::Announce => self.announce_when_seen(from),
             Target::Fetch(seat) => self.fetch_for(seat, from),
             Target::End(account) => self.end_here(&account.bare()),
+            Target::Component(number) => self.give(Seat { owner: self.me(), number }, stanza, way),
         }
     }
 
@@ -65,8 +66,10 @@ impl Router {
             Ok(opened) => opened,
             Err(error) => return warn!(%error, "a parcel of ours was thrown away"),
         };
-        let is_stanza =
-            matches!(label.target, Target::Seats(_) | Target::Home { .. } | Target::SenderHome);
+        let is_stanza = matches!(
+            label.target,
+            Target::Seats(_) | Target::Home { .. } | Target::SenderHome | Target::Component(_)
+        );
         if reason == Reason::Full && is_stanza {
             return self.overloaded(stanza);
         }
@@ -79,6 +82,8 @@ impl Router {
                 self.again(stanza, Way { time, is_repeated, ..way });
             }
             Target::SenderHome => self.read(stanza, |stanza| self.of_sender(stanza, way)),
+            // its instances are gone with it, or known again
+            Target::Component(_) => self.again(stanza, way),
             // the node and all its sessions are gone
             Target::Accounts(_) | Target::Announce | Target::Fetch(_) | Target::End(_) => {}
             // whoever asked hears that they are unavailable

@@ -5,13 +5,17 @@
 
 pub mod act;
 pub mod asking;
+pub mod balance;
+pub mod components;
 pub mod incoming;
+pub mod instance;
 pub mod last;
 pub mod looking;
 pub mod lost;
 pub mod offline;
 pub mod orders;
 pub mod parcel;
+mod passing;
 pub mod presence;
 pub mod probes;
 pub mod removal;
@@ -36,7 +40,9 @@ use crate::extension::{Rooms, Side, Verdict};
 use crate::im;
 use crate::local_router::LocalRouter;
 use crate::router::act::Way;
+use crate::router::components::Components;
 use crate::router::parcel::Seats;
+use crate::router::passing::Waiting;
 use crate::router::storing::Mail;
 use crate::router::turns::Turns;
 use crate::session_manager::delivery::{self, Candidate, Plan};
@@ -65,6 +71,10 @@ pub struct Router {
     mail: DashMap<Box<str>, Mail>,
     /// Sessions that have come just now, and whose presence they were told.
     fresh: DashMap<SessionNumber, BTreeSet<FullJid>>,
+    /// Who is behind which domain that is not ours.
+    components: Arc<Components>,
+    /// Stanzas that wait for an instance of a component, by domain.
+    waiting: DashMap<Box<str>, Waiting>,
 }
 
 /// What a node does for others; all 0: it may go.
@@ -81,7 +91,12 @@ pub struct Work {
 
 impl Router {
     /// A router over the rooms below.
-    pub fn new(rooms: Arc<Rooms>, local: LocalRouter, config: im::config::Config) -> Arc<Self> {
+    pub fn new(
+        rooms: Arc<Rooms>,
+        local: LocalRouter,
+        config: im::config::Config,
+        components: Arc<Components>,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             rooms,
@@ -93,6 +108,8 @@ impl Router {
             lost: Mutex::default(),
             mail: DashMap::new(),
             fresh: DashMap::new(),
+            components,
+            waiting: DashMap::new(),
         })
     }
 
@@ -120,6 +137,7 @@ impl Router {
         let Some(to) = stanza.to.clone() else { return };
         trace!(kind = stanza.kind.name(), %to, "stanza routed");
         if !self.rooms.serves(to.domain()) {
+            let Some(stanza) = self.to_component(stanza, way) else { return };
             return self.bounce(&stanza, StanzaCondition::RemoteServerNotFound.into());
         }
         match to.local() {

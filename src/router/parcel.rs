@@ -5,6 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use crate::router::instance::InstanceNumber;
 use crate::session_manager::given::Mark;
 use crate::session_manager::session::Seat;
 use crate::xmpp::jid::Jid;
@@ -46,6 +47,8 @@ pub enum Target {
     /// Have the presence of this account shown to the receiver's own sessions
     /// of the account that probes.
     Shown(Jid),
+    /// Write it to the receiver's own instance of this number, of a component.
+    Component(InstanceNumber),
 }
 
 /// The head of a parcel.

@@ -62,6 +62,14 @@ pub enum StartError {
     /// The store cannot be read.
     #[error(transparent)]
     Read(#[from] crate::storage::StoreError),
+    /// The secret of a component.
+    #[error("component.domains: the secret of {domain} {what}")]
+    Secret {
+        /// Whose.
+        domain: String,
+        /// What is wrong.
+        what: String,
+    },
     /// The process must end.
     #[error(transparent)]
     End(#[from] mesh::End),

@@ -1,0 +1,205 @@
+//! The life of a component's stream: its stanzas to the router, the outbox to
+//! it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::time::{interval, sleep, timeout};
+use tracing::debug;
+
+use crate::door::c2s::FAREWELL_TIME_MAX;
+use crate::door::component::Door;
+use crate::drain::Drain;
+use crate::metrics;
+use crate::net::connection::{Connection, Turn};
+use crate::net::outbox::Outbox;
+use crate::router::instance::{Instance, Passed};
+use crate::stream::component::WELCOME;
+use crate::xml::framer::{Frame, Framer};
+use crate::xml::head::Raw;
+use crate::xmpp::content::{Depth, translated};
+use crate::xmpp::error::{StreamCondition, StreamError};
+use crate::xmpp::jid::Jid;
+use crate::xmpp::namespaces::{CLIENT, COMPONENT};
+use crate::xmpp::stanza::{ReadError, Stanza};
+
+/// How often it is looked whether requests have been waiting for too long.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A component whose secret was proved.
+pub(super) struct Stream<'a> {
+    pub(super) door: &'a Door,
+    /// In the table.
+    pub(super) instance: Arc<Instance>,
+    pub(super) outbox: Arc<Outbox<Passed>>,
+    pub(super) framer: Framer,
+    /// Whether it speaks for its own domains only.
+    pub(super) checks_from: bool,
+    /// Stanzas that were taken in this second.
+    pub(super) paid: u32,
+}
+
+/// Why nothing more is read.
+enum Over {
+    /// The component closed its stream: ours closes too.
+    Closed,
+    /// We end the stream with an error.
+    Failed(StreamError),
+    /// The last words are written already.
+    Written,
+    /// This node stops: what it says until it has heard so is still taken.
+    Stops,
+    /// The socket is of no more use.
+    Lost(io::Error),
+}
+
+impl Stream<'_> {
+    /// Serves it to its end, and plans again what it has not dealt with.
+    pub(super) async fn live(mut self, mut connection: Connection<Passed>, mut drain: Drain) {
+        let welcomed = self.outbox.push(WELCOME.into(), Passed::ours());
+        let over = match welcomed {
+            Ok(()) => self.listen(&mut connection, &mut drain).await,
+            Err(_) => Over::Written,
+        };
+        // from here nothing is planned for it any more
+        self.door.components.release(&self.instance);
+        let stops = matches!(over, Over::Stops);
+        match over {
+            Over::Written => {}
+            Over::Lost(error) => debug!(%error, "connection lost"),
+            Over::Closed => self.outbox.finish("</stream:stream>".into()),
+            Over::Stops => self.outbox.finish(system_shutdown().last_words()),
+            Over::Failed(error) => {
+                debug!(%error, "stream ended by us");
+                self.outbox.finish(error.last_words());
+            }
+        }
+        // one that does not read its last words misses them
+        let _ = timeout(FAREWELL_TIME_MAX, connection.write_out(&self.outbox)).await;
+        if stops {
+            let _ = timeout(FAREWELL_TIME_MAX, self.hear_out(&mut connection)).await;
+        }
+        let mut unwritten = connection.shutdown().await;
+        unwritten.extend(self.outbox.close());
+        self.door.router.component_ended(&self.instance, unwritten);
+    }
+
+    async fn listen(&mut self, connection: &mut Connection<Passed>, drain: &mut Drain) -> Over {
+        let mut tick = interval(TICK);
+        // what came in one piece with the handshake
+        if let Err(over) = self.stanzas(connection).await {
+            return over;
+        }
+        loop {
+            let turn = tokio::select! {
+                () = drain.started() => return Over::Stops,
+                _ = tick.tick() => {
+                    self.instance.tick(Instant::now());
+                    self.paid = 0;
+                    continue;
+                }
+                turn = connection.turn(&self.outbox) => turn,
+            };
+            match turn {
+                Ok(Turn::Read) => {
+                    if let Err(over) = self.stanzas(connection).await {
+                        return over;
+                    }
+                }
+                Ok(Turn::Ended) => return Over::Closed,
+                Ok(Turn::Finished) => return Over::Written,
+                Err(error) => return Over::Lost(error),
+            }
+        }
+    }
+
+    /// Takes what still comes, until the component closes its stream.
+    async fn hear_out(&mut self, connection: &mut Connection<Passed>) {
+        while self.stanzas(connection).await.is_ok() {
+            match connection.read().await {
+                Ok(Turn::Read) => {}
+                Ok(Turn::Ended | Turn::Finished) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Every whole stanza that was read, as fast as it may come.
+    async fn stanzas(&mut self, connection: &mut Connection<Passed>) -> Result<(), Over> {
+        loop {
+            match self.framer.next(&mut connection.buffer) {
+                Ok(None) => return Ok(()),
+                Ok(Some(Frame::Element(raw))) => {
+                    self.stanza(&raw).map_err(Over::Failed)?;
+                    self.pay().await;
+                }
+                Ok(Some(Frame::Close)) => return Err(Over::Closed),
+                Ok(Some(Frame::Open(_))) => {
+                    return Err(Over::Failed(StreamCondition::BadFormat.into()));
+                }
+                Err(error) => return Err(Over::Failed(crate::door::broken(error))),
+            }
+        }
+    }
+
+    /// Waits for the next second, if this one is used up.
+    async fn pay(&mut self) {
+        self.paid = self.paid.saturating_add(1);
+        let most = self.door.config.stanzas_per_second_max;
+        if most > 0 && self.paid >= most {
+            sleep(TICK).await;
+            self.paid = 0;
+        }
+    }
+
+    fn stanza(&self, raw: &Raw) -> Result<(), StreamError> {
+        let mut stanza = match Stanza::read(raw, COMPONENT) {
+            Ok(stanza) => stanza,
+            Err(ReadError::Bad(fault)) => {
+                let own = self.instance.domains.first().map(|(domain, _)| domain.clone().into());
+                if let Some(answer) = own.and_then(|own: Jid| fault.answer(&own)) {
+                    // one that does not read hears nothing more anyway
+                    let _ = self.outbox.push(answer, Passed::ours());
+                }
+                return Ok(());
+            }
+            Err(ReadError::NotAStanza) => return Err(StreamCondition::UnsupportedStanzaType.into()),
+            Err(ReadError::WrongNamespace) => return Err(StreamCondition::InvalidNamespace.into()),
+        };
+        self.instance.sent.fetch_add(1, Ordering::Relaxed);
+        metrics::add(metrics::COMPONENT_STANZAS_IN, 1);
+        let (Some(from), Some(_)) = (&stanza.from, &stanza.to) else {
+            let words = "a component's stanza has `from` and `to`";
+            return Err(StreamError::new(StreamCondition::ImproperAddressing, words));
+        };
+        if self.checks_from && !self.instance.is_for(from.domain()) {
+            let words = "not one of the domains of this component";
+            return Err(StreamError::new(StreamCondition::InvalidFrom, words));
+        }
+        stanza.payload = translated(&stanza.payload, COMPONENT, CLIENT, Depth::All);
+        stanza.extra = translated_extra(&stanza);
+        if let Some(child) = stanza.child.as_mut().filter(|child| &*child.ns == COMPONENT) {
+            child.ns = CLIENT.into();
+        }
+        if stanza.kind.is_answer() {
+            self.instance.answered(&stanza);
+        }
+        self.door.router.route(stanza);
+        Ok(())
+    }
+}
+
+/// The declarations in the stanza's own tag.
+fn translated_extra(stanza: &Stanza) -> bytes::Bytes {
+    if stanza.extra.is_empty() {
+        return bytes::Bytes::new();
+    }
+    let tag = [b"<x", &stanza.extra[..], b"/>"].concat().into();
+    let tag = translated(&tag, COMPONENT, CLIENT, Depth::All);
+    tag.slice(2..tag.len().saturating_sub(2).max(2))
+}
+
+fn system_shutdown() -> StreamError {
+    StreamError::new(StreamCondition::SystemShutdown, "this node stops")
+}

@@ -1,0 +1,131 @@
+//! The door for components (XEP-0114): what all its connections share.
+//!
+//! One connection's way in is in `entry`, its life afterwards in `life`.
+
+pub mod config;
+mod entry;
+mod life;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+use tracing::{Instrument, debug, debug_span, warn};
+
+use crate::cluster::notice::Notice;
+use crate::door::addresses::{Addresses, Refused};
+use crate::door::component::config::Config;
+use crate::door::component::entry::Entry;
+use crate::door::entry::Port;
+use crate::door::front::{self, Front};
+use crate::drain::Drain;
+use crate::metrics;
+use crate::net::tls::Certificates;
+use crate::router::Router;
+use crate::router::components::Components;
+use crate::stream::component::{Secret, Settings};
+use crate::xml::limits::Limits;
+use crate::xmpp::error::{StreamCondition, StreamError};
+use crate::xmpp::jid::Domain;
+
+/// What every connection of this door shares.
+#[derive(Debug)]
+pub struct Door {
+    config: Config,
+    negotiation: Arc<Settings>,
+    router: Arc<Router>,
+    components: Arc<Components>,
+    addresses: Arc<Addresses>,
+    tls: Arc<ServerConfig>,
+    strangers: Mutex<Notice>,
+}
+
+impl Door {
+    /// A door that nobody knocks at yet. `ours` are the domains of this server
+    /// itself.
+    ///
+    /// # Errors
+    /// Only if the crypto provider lacks TLS 1.2 or 1.3.
+    pub fn new(
+        config: Config,
+        ours: Vec<Domain>,
+        secrets: BTreeMap<Domain, Vec<Secret>>,
+        (router, components): (Arc<Router>, Arc<Components>),
+        certificates: &Arc<Certificates>,
+    ) -> Result<Self, rustls::Error> {
+        let stanza_bytes_max = config.stanza_bytes_max.bytes();
+        let negotiation = Arc::new(Settings { ours, secrets, stanza_bytes_max });
+        // nobody makes accounts here
+        let addresses = Addresses::new(&config.per_address, (1, Duration::from_secs(1)));
+        Ok(Self {
+            config,
+            negotiation,
+            router,
+            components,
+            addresses: Arc::new(addresses),
+            tls: certificates.config(None, &[])?,
+            strangers: Mutex::default(),
+        })
+    }
+
+    /// Serves one accepted connection to its end.
+    pub async fn serve(
+        self: Arc<Self>,
+        (mut tcp, peer): (TcpStream, SocketAddr),
+        port: Port,
+        front: Front,
+        drain: Drain,
+    ) {
+        let told = match front {
+            Front::Nobody => Ok(peer),
+            Front::Balancer => {
+                front::client(&mut tcp, peer, &self.config.proxy_protocol.trusted).await
+            }
+        };
+        let address = match told {
+            Ok(address) => address,
+            Err(error) => return self.note_refused(error.reason(), peer),
+        };
+        let span = debug_span!("component", %address);
+        async {
+            let entry = Entry::new(&self, address, port);
+            let _guest = match self.addresses.enter(address.ip(), Instant::now()) {
+                Ok(guest) => guest,
+                Err(refused) => {
+                    let (reason, words) = match refused {
+                        Refused::Connections => ("connections", "too many connections"),
+                        Refused::Attempts => ("attempts", "too many attempts"),
+                    };
+                    self.note_refused(reason, address);
+                    let error = StreamError::new(StreamCondition::PolicyViolation, words);
+                    return entry.turn_away(tcp, error).await;
+                }
+            };
+            match Box::pin(entry.pass(tcp, drain.clone())).await {
+                Some((stream, connection)) => stream.live(connection, drain).await,
+                None => debug!("no component"),
+            }
+        }
+        .instrument(span)
+        .await;
+    }
+
+    fn note_refused(&self, reason: &'static str, address: SocketAddr) {
+        metrics::count(metrics::COMPONENTS_REFUSED, reason);
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = strangers.say() {
+            warn!(count, last = %address, reason, "components were not served");
+        }
+    }
+
+    fn limits_before(&self) -> Limits {
+        Limits::unauthenticated()
+    }
+
+    fn limits_after(&self) -> Limits {
+        Limits { stanza_bytes_max: self.config.stanza_bytes_max.bytes(), ..Limits::client() }
+    }
+}
