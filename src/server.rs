@@ -141,10 +141,8 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
     let features = xep::features(&extensions);
     let local = LocalRouter::new(extensions, Arc::clone(&rooms));
     let components = components::of(&config, &cluster);
-    let router =
-        Router::new(Arc::clone(&rooms), local, config.im.clone(), Arc::clone(&components));
-    let component =
-        components::door(&config, secrets, (&router, &components), &certificates)?;
+    let router = Router::new(Arc::clone(&rooms), local, config.im.clone(), Arc::clone(&components));
+    let component = components::door(&config, secrets, (&router, &components), &certificates)?;
     let place = config.c2s.public_address.as_ref().map(PublicAddress::as_str);
     let draining = Arc::new(Draining::new(Arc::clone(&cluster), Arc::clone(&sessions), place));
     let admin = Arc::new(Admin {

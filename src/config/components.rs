@@ -49,7 +49,8 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
         }
         if let Some(number) = policy.component_number.filter(|number| !BUCKETS.contains(number)) {
             let (low, high) = (BUCKETS.start(), BUCKETS.end());
-            let words = format!("{domain}: component_number {number} is not between {low} and {high}");
+            let words =
+                format!("{domain}: component_number {number} is not between {low} and {high}");
             faults.push(("domain_balancing", words));
         }
         if policy.hold.get().as_secs() > 60 {
@@ -67,7 +68,8 @@ fn of_one(domain: &Domain, one: &Component, faults: &mut Vec<Fault>) {
     }
     for (name, weight) in &one.weights {
         if !(1..=WEIGHT_MAX).contains(weight) {
-            let words = format!("{domain}: the weight of {name:?} is not between 1 and {WEIGHT_MAX}");
+            let words =
+                format!("{domain}: the weight of {name:?} is not between 1 and {WEIGHT_MAX}");
             faults.push(("component.domains", words));
         }
         if name.is_empty() || name.len() > NAME_BYTES_MAX * 2 {

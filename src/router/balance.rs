@@ -80,12 +80,7 @@ pub struct Balance {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self {
-            by: By::Random,
-            component_number: None,
-            prefer_local: None,
-            hold: Span::millis(0),
-        }
+        Self { by: By::Random, component_number: None, prefer_local: None, hold: Span::millis(0) }
     }
 }
 
@@ -224,7 +219,12 @@ mod tests {
             let (name, node) = word.split_once('@').expect("a node");
             let owner = NodeId::new(node.parse().expect("a number"), 0);
             let seat = Seat { owner, number: at as u64 };
-            Candidate { seat, name: name.into(), weight: weight.parse().expect("small"), is_draining }
+            Candidate {
+                seat,
+                name: name.into(),
+                weight: weight.parse().expect("small"),
+                is_draining,
+            }
         };
         text.split_whitespace().enumerate().map(one).collect()
     }
@@ -285,7 +285,8 @@ mod tests {
         let told: Vec<String> =
             (0..8).map(|user| chosen(&balance, &format!("user{user}@im"), "gw", 0)).collect();
         assert_eq!(told.join(" "), "EXPECTED_A");
-        let balance = Balance::new(policy(By::Source, Some(7)), candidates("paris@1 rome@2 oslo@3*2"));
+        let balance =
+            Balance::new(policy(By::Source, Some(7)), candidates("paris@1 rome@2 oslo@3*2"));
         let told: Vec<String> =
             (0..8).map(|user| chosen(&balance, &format!("user{user}@im"), "gw", 0)).collect();
         assert_eq!(told.join(" "), "EXPECTED_B");
@@ -313,9 +314,14 @@ mod tests {
             let balance = Balance::new(policy, candidates(names));
             (0..64).map(|random| chosen(&balance, &format!("u{random}@im"), "gw", random)).collect()
         };
-        for policy in [Policy::default(), policy(By::Source, Some(50)), policy(By::Random, Some(2))] {
+        for policy in [Policy::default(), policy(By::Source, Some(50)), policy(By::Random, Some(2))]
+        {
             assert!(!told("a@1- b@2 c@3", policy.clone()).contains("a"), "{policy:?}");
-            assert_eq!(told("a@1-", policy.clone()).into_iter().collect::<String>(), "a", "{policy:?}");
+            assert_eq!(
+                told("a@1-", policy.clone()).into_iter().collect::<String>(),
+                "a",
+                "{policy:?}"
+            );
         }
     }
 

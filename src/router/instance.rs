@@ -286,7 +286,8 @@ impl Asked {
         self.bytes += original.len();
         if self.order.len() > 4 * ASKED_MAX {
             let requests = &self.requests;
-            self.order.retain(|(key, place)| requests.get(key).is_some_and(|one| one.place == *place));
+            self.order
+                .retain(|(key, place)| requests.get(key).is_some_and(|one| one.place == *place));
         }
         self.order.push_back((key, place));
         let original = original.clone();
@@ -388,7 +389,8 @@ mod tests {
         for id in ["1", "2", "3"] {
             instance.give(get(id), None, 0).expect("room");
         }
-        let message = Bytes::from("<message from='a@im' to='gw'><body xmlns='jabber:client'/></message>");
+        let message =
+            Bytes::from("<message from='a@im' to='gw'><body xmlns='jabber:client'/></message>");
         instance.give(message.clone(), None, 0).expect("room");
         // the first was written and answered, the second written
         let mut items = instance.outbox.close();

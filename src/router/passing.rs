@@ -163,7 +163,8 @@ impl Router {
         };
         tokio::spawn(async move {
             loop {
-                let first = router.waiting.get(&domain).and_then(|all| all.front().map(|one| one.0));
+                let first =
+                    router.waiting.get(&domain).and_then(|all| all.front().map(|one| one.0));
                 let Some(first) = first else { break };
                 tokio::time::sleep_until(first.into()).await;
                 let late = router.late(&domain);

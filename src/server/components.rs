@@ -68,8 +68,7 @@ pub(super) fn door(
     certificates: &Arc<Certificates>,
 ) -> Result<Arc<Door>, rustls::Error> {
     let rooms = (Arc::clone(router), Arc::clone(components));
-    let door =
-        Door::new(config.component.clone(), config.domains(), secrets, rooms, certificates)?;
+    let door = Door::new(config.component.clone(), config.domains(), secrets, rooms, certificates)?;
     Ok(Arc::new(door))
 }
 

@@ -282,7 +282,8 @@ mod tests {
                         let id = said.split("id='").nth(1).and_then(|rest| rest.split('\'').next());
                         let id = id.unwrap_or_default().to_owned();
                         let proof = Sha1::new().chain_update(id).chain_update(secret).finalize();
-                        let proof: String = proof.iter().map(|byte| format!("{byte:02x}")).collect();
+                        let proof: String =
+                            proof.iter().map(|byte| format!("{byte:02x}")).collect();
                         buffer.extend_from_slice(proof.as_bytes());
                         buffer.extend_from_slice(rest.as_bytes());
                     }
@@ -318,7 +319,8 @@ mod tests {
     fn whoever_knows_a_secret_has_its_domain() {
         for secret in ["s3cret", "old"] {
             for (to, name) in [("GW.im", None), ("gw.im/paris-1", Some("paris-1".into()))] {
-                let words = format!("{}<handshake>{{proof}}</handshake>", open(&format!(" to='{to}'")));
+                let words =
+                    format!("{}<handshake>{{proof}}</handshake>", open(&format!(" to='{to}'")));
                 let (said, established) = play(&words, secret);
                 let domain = Domain::parse("gw.im").expect("a domain");
                 assert_eq!(established, Some(Established { domain, name }), "{said}");
@@ -334,7 +336,10 @@ mod tests {
         assert!(said.contains("[failed]<stream:error><not-authorized "), "{said}");
         assert_eq!(established, None);
         for proof in ["", "x", "0000000000000000000000000000000000000000"] {
-            refused(&format!("{}<handshake>{proof}</handshake>", open(" to='gw.im'")), "not-authorized");
+            refused(
+                &format!("{}<handshake>{proof}</handshake>", open(" to='gw.im'")),
+                "not-authorized",
+            );
         }
         refused(&format!("{}<message/>", open(" to='gw.im'")), "not-authorized");
         refused(&format!("{}<handshake xmlns='x'/>", open(" to='gw.im'")), "not-authorized");
@@ -353,7 +358,10 @@ mod tests {
         let client = open(" to='gw.im'").replace(COMPONENT, "jabber:client");
         refused(&client, "invalid-namespace");
         refused(&open(" to='gw.im'").replace(STREAM, "x"), "invalid-namespace");
-        refused("<stream xmlns='http://etherx.jabber.org/streams' to='gw.im'>", "invalid-namespace");
+        refused(
+            "<stream xmlns='http://etherx.jabber.org/streams' to='gw.im'>",
+            "invalid-namespace",
+        );
         refused(&format!("<x xmlns='{COMPONENT}' to='gw.im'>"), "invalid-xml");
     }
 

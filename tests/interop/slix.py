@@ -1,4 +1,4 @@
-"""Clients by slixmpp, driven by lines on standard input.
+"""Clients and components by slixmpp, driven by lines on standard input.
 
     connect NAME JID PASSWORD PORT starttls|direct MECHANISM|-
     say NAME TO TEXT
@@ -7,6 +7,9 @@
     register NAME JID PASSWORD PORT             makes the account, then connects
     password NAME NEW | cancel NAME             by XEP-0077
     command NAME NODE VAR=VALUE...              by XEP-0050 and XEP-0133
+    component NAME DOMAIN[/INSTANCE] SECRET PORT    says every message back, and lets everybody see it
+    presence NAME TO                            directed
+    ping NAME TO                                by XEP-0199
 
 Every line of the output is something that happened to a client:
     NAME online JID | NAME heard FROM TEXT | NAME error FROM CONDITION
@@ -38,7 +41,7 @@ class Client(slixmpp.ClientXMPP):
         self.ca_certs = ca
         self.ssl_context = ssl.create_default_context(cafile=ca)
         self.auto_reconnect = False
-        for plugin in ("xep_0077", "xep_0050", "xep_0004"):
+        for plugin in ("xep_0077", "xep_0050", "xep_0004", "xep_0199"):
             self.register_plugin(plugin)
         self["xep_0077"].create_account = False
         self.add_event_handler("session_start", self.start)
@@ -78,6 +81,43 @@ class Client(slixmpp.ClientXMPP):
 
     def refused(self, failure):
         say(self.name, "refused", failure["condition"])
+
+    def stream_error(self, error):
+        say(self.name, "stream-error", error["condition"])
+
+
+class Component(slixmpp.ComponentXMPP):
+    def __init__(self, name, to, secret, port):
+        domain = to.partition("/")[0]
+        super().__init__(domain, secret, "127.0.0.1", int(port))
+        self.stream_header = self.stream_header.replace(f'to="{domain}"', f'to="{to}"')
+        self.name = name
+        self.auto_reconnect = False
+        for plugin in ("xep_0030", "xep_0199"):
+            self.register_plugin(plugin)
+        self["xep_0030"].add_identity(category="gateway", itype="test", name="A " + name)
+        self.add_event_handler("session_start", lambda _: say(name, "online", domain))
+        self.add_event_handler("message", self.heard)
+        self.add_event_handler("message_error", self.bounced)
+        self.add_event_handler("stream_error", self.stream_error)
+        self.add_event_handler("disconnected", lambda why: say(name, "offline"))
+        self.add_event_handler("presence_available", lambda p: say(name, "sees", p["from"]))
+        self.add_event_handler("presence_unavailable", lambda p: say(name, "loses", p["from"]))
+        self.add_event_handler("presence_subscribe", self.asked)
+
+    def heard(self, message):
+        if message["type"] in ("chat", "normal"):
+            say(self.name, "heard", message["from"], message["body"])
+            message.reply(f"{self.name} {message['body']}").send()
+
+    def bounced(self, message):
+        say(self.name, "error", message["from"], message["error"]["condition"])
+
+    def asked(self, presence):
+        say(self.name, "asked", presence["from"])
+        here = {"pfrom": presence["to"], "pto": presence["from"]}
+        self.send_presence(ptype="subscribed", **here)
+        self.send_presence(**here)
 
     def stream_error(self, error):
         say(self.name, "stream-error", error["condition"])
@@ -147,6 +187,15 @@ async def main(ca):
             connect(ca, name, *words)
         elif command == "say":
             clients[name].send_message(mto=words[0], mbody=" ".join(words[1:]), mtype="chat")
+        elif command == "component":
+            clients[name] = Component(name, *words)
+            clients[name].connect()
+        elif command == "presence":
+            clients[name].send_presence(pto=words[0])
+        elif command == "ping":
+            client = clients[name]
+            ping = client["xep_0199"].send_ping(words[0], timeout=30)
+            await report(client, "pong", ping)
         elif command == "roster":
             await clients[name].tell_roster()
         elif command == "subscribe":

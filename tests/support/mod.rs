@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod raw;
+pub mod slix;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -65,6 +66,7 @@ pub struct Ports {
     pub plain: u16,
     pub direct: u16,
     pub http: u16,
+    pub component: u16,
 }
 
 /// The folder with the authority that clients in tests trust.
@@ -99,7 +101,13 @@ pub fn free_port() -> u16 {
 
 /// Ports that are free now.
 pub fn ports() -> Ports {
-    Ports { mesh: free_port(), plain: free_port(), direct: free_port(), http: free_port() }
+    Ports {
+        mesh: free_port(),
+        plain: free_port(),
+        direct: free_port(),
+        http: free_port(),
+        component: free_port(),
+    }
 }
 
 /// Runs a command of ours.
@@ -190,6 +198,7 @@ impl Nodes {
              [c2s]\nlisten = [\"{host}:{}\"]\ndirect_tls_listen = [\"{host}:{}\"]\n\
              [cluster]\nname = \"{name}\"\nlisten = \"{host}:{}\"\nseeds = [{}]\n\
              cookie_file = \"../cookie\"\n\
+             [component]\nlisten = [\"{host}:{}\"]\n\
              [admin]\nsocket = \"control.sock\"\nhttp_listen = [\"{host}:{}\"]\n\
              [sasl]\niterations = 4096\n{}\n",
             tls.join("cert.pem"),
@@ -198,6 +207,7 @@ impl Nodes {
             ports.direct,
             ports.mesh,
             seeds.join(", "),
+            ports.component,
             ports.http,
             self.extra,
         )
