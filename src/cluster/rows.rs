@@ -310,7 +310,7 @@ mod tests {
         let written = postcard::to_stdvec(&now).unwrap();
         assert_eq!(postcard::from_bytes::<RouteRow>(&written).unwrap(), now);
         let pair: (String, String) = postcard::from_bytes(&written).unwrap();
-        assert_eq!(pair, ("chat.example.org".into(), "a/b\01\00\00\0Chat".into()));
+        assert_eq!(pair, ("chat.example.org".into(), ["a/b", "1", "0", "0", "Chat"].join("\0")));
     }
 
     #[test]

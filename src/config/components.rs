@@ -31,9 +31,9 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     for (domain, one) in &component.domains {
         of_one(domain, one, &mut faults);
     }
-    let is_trusting = !component.proxy_protocol.trusted.is_empty();
     let behind = &component.proxy_protocol;
-    if !is_trusting && !(behind.listen.is_empty() && behind.direct_tls_listen.is_empty()) {
+    let has_proxies = !behind.listen.is_empty() || !behind.direct_tls_listen.is_empty();
+    if has_proxies && behind.trusted.is_empty() {
         let cure = "name the networks of the load balancers, as \"10.0.0.0/8\"";
         faults.push(("component.proxy_protocol.trusted", format!("nobody is trusted; {cure}")));
     }

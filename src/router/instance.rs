@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use crate::cluster::hash::Sip;
 use crate::cluster::rows::RouteRow;
@@ -28,9 +29,11 @@ use crate::xmpp::stanza::Stanza;
 pub type InstanceNumber = u64;
 
 /// Requests that are kept until they are answered; with one more the first is
-/// forgotten, and is lost if the instance breaks. A guess: more than a busy
-/// component has under way.
-const ASKED_MAX: usize = 4_096;
+/// forgotten, and is lost if the instance breaks. So is the first of too many
+/// bytes: twice those of its outbox, for what waits there, and as much that it
+/// has read or the kernel holds. A guess: more than a busy component has under
+/// way.
+const ASKED_MAX: usize = 262_144;
 
 /// How long a request may wait for its answer. Clients have given up by then
 /// (a guess; most wait for 30 s).
@@ -108,6 +111,7 @@ pub struct Instance {
     given: Mutex<Given>,
     /// A leaf.
     asked: Mutex<Asked>,
+    cut: Notify,
     /// Stanzas that it has sent.
     pub sent: AtomicU64,
     /// Stanzas that it was given.
@@ -153,6 +157,7 @@ impl Instance {
             shown: Mutex::new(Shown { weight, ..Shown::default() }),
             given: Mutex::default(),
             asked: Mutex::default(),
+            cut: Notify::new(),
             sent: AtomicU64::new(0),
             got: AtomicU64::new(0),
         }
@@ -209,7 +214,8 @@ impl Instance {
         let request = request(&original);
         let held = match request {
             Some(key) => {
-                lock(&self.asked).note(key, &original, held, self.outbox.bytes_max());
+                let bytes_max = self.outbox.bytes_max().saturating_mul(2);
+                lock(&self.asked).note(key, &original, held, bytes_max);
                 None
             }
             None => held,
@@ -226,8 +232,8 @@ impl Instance {
                 let error = StreamError::new(StreamCondition::ResourceConstraint, words);
                 let mut items = self.outbox.abort(error.last_words());
                 items.push(item);
-                let left = items.into_iter().map(|item| self.left(item.token));
-                Err(Untaken::Overflow(left.collect()))
+                self.cut.notify_one();
+                Err(Untaken::Overflow(self.left_behind(items)))
             }
         }
     }
@@ -268,13 +274,24 @@ impl Instance {
     /// Closes the stream, and gives back what waits.
     pub fn abort(&self, error: &StreamError) -> Vec<Left> {
         let items = self.outbox.abort(error.last_words());
-        items.into_iter().map(|item| self.left(item.token)).collect()
+        self.cut.notify_one();
+        self.left_behind(items)
+    }
+
+    /// Waits until it is cut off, whatever it is just being written. Safe to
+    /// cancel.
+    pub async fn cut(&self) {
+        self.cut.notified().await;
     }
 
     fn left(&self, passed: Passed) -> Left {
         let Passed { original, held, request } = passed;
-        let kept = request.and_then(|key| lock(&self.asked).forget(key));
-        Left { bytes: original, held: kept.unwrap_or(held) }
+        match request.map(|key| lock(&self.asked).forget(key)) {
+            None => Left { bytes: original, held },
+            Some(Some(held)) => Left { bytes: original, held },
+            // answered, or planned again already
+            Some(None) => Left { bytes: Bytes::new(), held: None },
+        }
     }
 }
 
@@ -424,13 +441,14 @@ mod tests {
 
     #[test]
     fn requests_are_not_kept_for_ever() {
-        let instance = instance(1 << 20);
+        let instance = instance(1 << 30);
         for number in 0..ASKED_MAX + 10 {
             instance.give(get(&number.to_string()), None, 0).expect("room");
         }
         assert_eq!(lock(&instance.asked).requests.len(), ASKED_MAX);
         instance.tick(Instant::now() + ASKED_TIME_MAX);
-        assert!(lock(&instance.asked).requests.is_empty());
-        assert_eq!((lock(&instance.asked).bytes, lock(&instance.asked).order.len()), (0, 0));
+        let asked = lock(&instance.asked);
+        assert!(asked.requests.is_empty());
+        assert_eq!((asked.bytes, asked.order.len()), (0, 0));
     }
 }

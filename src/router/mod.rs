@@ -4,6 +4,7 @@
 //! delivery, or the one request to its addressee's home.
 
 pub mod act;
+mod affinity;
 pub mod asking;
 pub mod balance;
 pub mod components;

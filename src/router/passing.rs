@@ -12,6 +12,7 @@ use crate::cluster::rows::{RowChange, SoftRow};
 use crate::net::outbox::Item;
 use crate::router::Router;
 use crate::router::act::Way;
+use crate::router::affinity;
 use crate::router::instance::{Instance, Left, Passed, Untaken};
 use crate::router::parcel::{Label, Target};
 use crate::session_manager::session::Seat;
@@ -33,7 +34,7 @@ pub(super) type Waiting = VecDeque<(Instant, Stanza, Way)>;
 impl Router {
     /// Carries a stanza to a component, and gives it back if none is for its
     /// domain.
-    pub(super) fn to_component(&self, stanza: Stanza, way: Way) -> Option<Stanza> {
+    pub(super) fn to_component(&self, mut stanza: Stanza, way: Way) -> Option<Stanza> {
         let Some(to) = stanza.to.clone() else { return Some(stanza) };
         let Some(balance) = self.components.balance(to.domain()) else {
             if !self.components.knows(to.domain()) {
@@ -48,11 +49,16 @@ impl Router {
         }
         let me = self.me();
         let ends = (stanza.from.as_ref(), Some(&to));
-        let Some(chosen) = balance.choose(ends, &way.tried, me, rand::random()) else {
+        let asked = affinity::asked(&stanza);
+        let asker = asked.as_ref().and_then(|(_, asker)| asker.among(balance.candidates()));
+        let chosen = asker.or_else(|| balance.choose(ends, &way.tried, me, rand::random()));
+        let Some(seat) = chosen.map(|chosen| chosen.seat) else {
             self.nobody_serves(stanza, &to, way);
             return None;
         };
-        let seat = chosen.seat;
+        if let Some((id, _)) = asked {
+            stanza.id = Some(id);
+        }
         if seat.owner == me {
             self.give(seat, stanza.write(), way);
         } else if way.hops >= HOPS_MAX {
@@ -104,6 +110,22 @@ impl Router {
                 self.again(bytes, Way { held, ..Way::default() });
             }
         }
+    }
+
+    /// Takes a stanza of an instance of this node, whose `from` may be its.
+    pub fn take_of_component(&self, instance: &Instance, mut stanza: Stanza) {
+        if stanza.kind.is_answer() {
+            instance.answered(&stanza);
+        }
+        if stanza.kind.is_request() {
+            let from = stanza.from.as_ref().map(Jid::domain).unwrap_or_default();
+            let balance = self.components.balance(from);
+            // one that is alone gets every answer
+            if balance.is_some_and(|balance| balance.candidates().len() > 1) {
+                stanza.id = stanza.id.map(|id| affinity::marked(&id, &instance.name));
+            }
+        }
+        self.route(stanza);
     }
 
     /// An instance has ended, out of the table already, and this was not

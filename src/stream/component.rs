@@ -262,9 +262,12 @@ mod tests {
         let mut framer = Framer::new(Limits::unauthenticated());
         let mut random = StdRng::seed_from_u64(1);
         let (mut said, mut established) = (String::new(), None);
-        let (first, second) = words.split_once("{proof}").unwrap_or((words, ""));
+        let (first, second) = match words.split_once("{proof}") {
+            Some((first, second)) => (first, Some(second)),
+            None => (words, None),
+        };
         let mut buffer = BytesMut::from(first.as_bytes());
-        let mut rest = Some(second);
+        let mut rest = second;
         loop {
             let frame = framer.next(&mut buffer).expect("well-formed");
             let mut out = Vec::new();

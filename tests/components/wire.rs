@@ -1,5 +1,7 @@
 //! A component that says what it likes.
 
+#![allow(dead_code, unreachable_pub)]
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -43,10 +45,7 @@ impl Wire {
 
     pub fn prove(&mut self, secret: &str) {
         let heard = self.hear("'>");
-        let id = heard.split(" id='").nth(1).and_then(|rest| rest.split('\'').next());
-        let digest = Sha1::new().chain_update(id.expect("an id")).chain_update(secret).finalize();
-        let proof: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.say(&format!("<handshake>{proof}</handshake>"));
+        self.say(&format!("<handshake>{}</handshake>", proof(&heard, secret)));
     }
 
     pub fn say(&mut self, words: &str) {
@@ -81,6 +80,13 @@ impl Wire {
     pub fn rest(&mut self) -> String {
         self.hear("")
     }
+}
+
+/// The proof of a secret, for a server that has said this.
+pub fn proof(heard: &str, secret: &str) -> String {
+    let id = heard.split(" id='").nth(1).and_then(|rest| rest.split('\'').next());
+    let digest = Sha1::new().chain_update(id.expect("an id")).chain_update(secret).finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub fn header(to: &str) -> String {

@@ -68,6 +68,32 @@ impl Raw {
         }
     }
 
+    /// How long silence is waited for.
+    pub fn patience(&self, patience: Duration) {
+        let tcp = match self {
+            Raw::Plain(tcp) => tcp,
+            Raw::Tls(tls) => tls.get_ref(),
+        };
+        tcp.set_read_timeout(Some(patience)).expect("a timeout");
+    }
+
+    /// What comes next, if anything comes in time; `false`: the stream is over.
+    pub fn more(&mut self, heard: &mut String) -> bool {
+        let mut buffer = [0; 16_384];
+        let read = match self {
+            Raw::Plain(tcp) => tcp.read(&mut buffer),
+            Raw::Tls(tls) => tls.read(&mut buffer),
+        };
+        match read {
+            Ok(0) => false,
+            Ok(count) => {
+                heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
+                true
+            }
+            Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        }
+    }
+
     /// From now on silence is no fault.
     pub fn wait_for_ever(&self) {
         let tcp = match self {

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::door::config::{PerAddress, ProxyProtocol};
+use crate::door::config::{self, ProxyProtocol};
+use crate::net::network::Network;
 use crate::units::{Size, Span};
 use crate::xmpp::jid::Domain;
 
@@ -42,6 +43,21 @@ pub struct Config {
     pub per_address: PerAddress,
     /// The components, by their domain.
     pub domains: BTreeMap<Domain, Component>,
+}
+
+/// The section `[component.per_address]`: limits for each address (of IPv6 each
+/// network of 64 bits), on each node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PerAddress {
+    /// Connections at a time.
+    pub connections_max: u32,
+    /// Connections a second, of which ten seconds can be saved up. A wrong
+    /// secret counts as ten.
+    pub attempts_max: u32,
+    /// Networks without these limits. None by default: components are on this
+    /// machine, or near, and whoever guesses secrets may be as near.
+    pub exempt: Vec<Network>,
 }
 
 /// One of the sections `[component.domains."…"]`.
@@ -86,6 +102,20 @@ impl Serialize for SecretText {
 /// for each stanza or bucket. A guess.
 pub const WEIGHT_MAX: u8 = 10;
 
+impl Default for PerAddress {
+    fn default() -> Self {
+        // guesses
+        Self { connections_max: 1_000, attempts_max: 50, exempt: Vec::new() }
+    }
+}
+
+impl From<&PerAddress> for config::PerAddress {
+    fn from(limits: &PerAddress) -> Self {
+        let PerAddress { connections_max, attempts_max, exempt } = limits.clone();
+        Self { connections_max, attempts_max, exempt }
+    }
+}
+
 impl Default for Component {
     fn default() -> Self {
         Self {
@@ -112,9 +142,7 @@ impl Default for Config {
             write_timeout: Span::seconds(60),
             stanzas_per_second_max: 0,
             proxy_protocol: ProxyProtocol::default(),
-            // components are on this machine, or near: nobody is exempt, for
-            // whoever guesses secrets may be as near
-            per_address: PerAddress { exempt: Vec::new(), ..PerAddress::default() },
+            per_address: PerAddress::default(),
             domains: BTreeMap::new(),
         }
     }

@@ -169,8 +169,9 @@ impl<'a> Entry<'a> {
                     }
                     Output::Failed => {
                         self.door.note_refused("secret", self.address);
-                        self.door.addresses.was_wrong(self.address.ip(), Instant::now());
                         sleep(WRONG_PAUSE).await;
+                        // now, so that the pause pays for nothing
+                        self.door.addresses.was_wrong(self.address.ip(), Instant::now());
                     }
                     Output::Close(words, error) => {
                         debug!(%error, "component refused");

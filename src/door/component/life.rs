@@ -95,6 +95,7 @@ impl Stream<'_> {
         loop {
             let turn = tokio::select! {
                 () = drain.started() => return Over::Stops,
+                () = self.instance.cut() => return Over::Written,
                 _ = tick.tick() => {
                     self.instance.tick(Instant::now());
                     self.paid = 0;
@@ -182,10 +183,7 @@ impl Stream<'_> {
         if let Some(child) = stanza.child.as_mut().filter(|child| &*child.ns == COMPONENT) {
             child.ns = CLIENT.into();
         }
-        if stanza.kind.is_answer() {
-            self.instance.answered(&stanza);
-        }
-        self.door.router.route(stanza);
+        self.door.router.take_of_component(&self.instance, stanza);
         Ok(())
     }
 }

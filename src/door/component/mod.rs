@@ -59,7 +59,7 @@ impl Door {
         let stanza_bytes_max = config.stanza_bytes_max.bytes();
         let negotiation = Arc::new(Settings { ours, secrets, stanza_bytes_max });
         // nobody makes accounts here
-        let addresses = Addresses::new(&config.per_address, (1, Duration::from_secs(1)));
+        let addresses = Addresses::new(&(&config.per_address).into(), (1, Duration::from_secs(1)));
         Ok(Self {
             config,
             negotiation,
