@@ -20,8 +20,8 @@ pub const STANZAS_IN: &str = "jabiru_c2s_stanzas_in_total";
 pub const REFUSED: &str = "jabiru_c2s_refused_total";
 /// Failed attempts to authenticate.
 pub const AUTHENTICATION_FAILED: &str = "jabiru_c2s_authentication_failed_total";
-/// Components that are connected to this node.
-pub const COMPONENTS: &str = "jabiru_component_instances";
+/// Routes to components of this node: one for each instance and domain.
+pub const COMPONENTS: &str = "jabiru_component_routes";
 /// Stanzas that components of this node sent.
 pub const COMPONENT_STANZAS_IN: &str = "jabiru_component_stanzas_in_total";
 /// Connections of components that were not served, by reason.
@@ -44,7 +44,7 @@ const ABOUT: [(&str, &str); 15] = [
     (STANZAS_IN, "Stanzas that clients of this node sent."),
     (REFUSED, "Connections of clients that were not served, by reason."),
     (AUTHENTICATION_FAILED, "Failed attempts to authenticate."),
-    (COMPONENTS, "Components that are connected to this node."),
+    (COMPONENTS, "Routes to components of this node: one for each instance and domain."),
     (COMPONENT_STANZAS_IN, "Stanzas that components of this node sent."),
     (COMPONENTS_REFUSED, "Connections of components that were not served, by reason."),
     (REQUESTS_REFUSED, "Requests for presence that were ignored, for too many wait."),

@@ -159,6 +159,7 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
         limits: config.im.clone(),
         started,
         draining: Arc::clone(&draining),
+        components: Arc::clone(&components),
         end: End::default(),
     });
     let c2s = Arc::new(C2s::new(

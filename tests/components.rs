@@ -8,7 +8,7 @@ mod wire;
 
 use support::raw::Raw;
 use support::slix::Slix;
-use support::{DOMAIN, Nodes};
+use support::{DOMAIN, Node, Nodes};
 use wire::Wire;
 
 /// What all nodes here know of components.
@@ -230,4 +230,175 @@ fn a_component_that_does_not_read_is_closed_and_nobody_waits_for_it() {
     });
     assert_eq!(heard.matches("id='i").count(), asked as usize);
     assert!(deaf.rest().contains("<resource-constraint "));
+}
+
+/// Instances of one node and others, told apart by what they say.
+const BALANCED: &str = "[component.domains.\"gw.localhost\"]\nsecret = \"s3cret\"\n\
+    [domain_balancing.\"gw.localhost\"]\ntype = \"bare_source\"\ncomponent_number = 1000\n";
+
+/// Who gets what `user` writes to the component by this session.
+#[track_caller]
+fn taker(user: &mut Raw, instances: &mut [Wire]) -> usize {
+    user.say(b"<iq type='get' id='who' to='gw.localhost'><who xmlns='u'/></iq>");
+    let mut taker = None;
+    support::wait_for("an instance is asked", || {
+        for (at, wire) in instances.iter_mut().enumerate() {
+            if wire.has("<who xmlns='u'/></iq>") {
+                taker = Some(at);
+                wire.hear("<who xmlns='u'/></iq>");
+            }
+        }
+        taker.is_some()
+    });
+    taker.expect("somebody")
+}
+
+#[test]
+fn all_of_one_user_goes_to_one_instance_from_every_node() {
+    let nodes = Nodes::start_with(3, BALANCED);
+    let mut instances: Vec<Wire> = nodes
+        .list
+        .iter()
+        .map(|node| Wire::online(node, &format!("gw.localhost/{}", node.name), "s3cret"))
+        .collect();
+    wait_for_components(&nodes, 3);
+    let mut seen = std::collections::BTreeSet::new();
+    let mut moved = 0;
+    let mut users: Vec<(Vec<Raw>, usize)> = Vec::new();
+    for user in 0..6 {
+        nodes.account(&format!("user{user}"), "s3cret");
+        let mut sessions: Vec<Raw> = nodes.list.iter().map(Raw::direct).collect();
+        for (at, session) in sessions.iter_mut().enumerate() {
+            session.bind(&format!("user{user}"), "s3cret", &format!("r{at}"));
+        }
+        let takers: Vec<usize> =
+            sessions.iter_mut().map(|session| taker(session, &mut instances)).collect();
+        assert!(takers.iter().all(|taker| *taker == takers[0]), "{takers:?}");
+        seen.insert(takers[0]);
+        users.push((sessions, takers[0]));
+    }
+    assert!(seen.len() > 1, "all of six users at one of three instances");
+    // one drains: its users, and only they, go elsewhere, and come back
+    nodes.list[1].jabiru(&["component", "drain", "gw.localhost", "n0"], "");
+    wait_for_state(&nodes, "n0", "draining");
+    for (sessions, before) in &mut users {
+        let now = taker(&mut sessions[2], &mut instances);
+        assert!(now != 0 && (now == *before || *before == 0), "{before} {now}");
+        moved += usize::from(now != *before);
+    }
+    nodes.list[2].jabiru(&["component", "undrain", "gw.localhost", "n0"], "");
+    wait_for_state(&nodes, "n0", "serving");
+    // one goes: its users, and only they, go elsewhere, and come back
+    instances.remove(0);
+    wait_for_components(&nodes, 2);
+    for (sessions, before) in &mut users {
+        let now = 1 + taker(&mut sessions[1], &mut instances);
+        assert!(now == *before || *before == 0, "{before} {now}");
+    }
+    instances.insert(0, Wire::online(&nodes.list[2], "gw.localhost/n0", "s3cret"));
+    wait_for_components(&nodes, 3);
+    for (sessions, before) in &mut users {
+        assert_eq!(taker(&mut sessions[0], &mut instances), *before);
+    }
+    assert_eq!(moved, users.iter().filter(|(_, before)| *before == 0).count());
+}
+
+/// All nodes show so many instances.
+#[track_caller]
+fn wait_for_components(nodes: &Nodes, count: usize) {
+    for node in nodes.list.iter().filter(|node| node.runs()) {
+        support::wait_for("the components are shown", || components(node).len() == count);
+    }
+}
+
+#[track_caller]
+fn wait_for_state(nodes: &Nodes, instance: &str, state: &str) {
+    for node in &nodes.list {
+        support::wait_for("its state is shown", || {
+            components(node).iter().any(|one| one["instance"] == instance && one["state"] == state)
+        });
+    }
+}
+
+fn components(node: &Node) -> Vec<serde_json::Value> {
+    serde_json::from_str(&node.jabiru(&["components", "--json"], "")).expect("JSON")
+}
+
+#[test]
+fn an_instance_is_asked_and_answered_by_name() {
+    let nodes = Nodes::start_with(2, CONFIG);
+    nodes.account("romeo", "r0m30");
+    let mut romeo = Raw::direct(&nodes.list[1]);
+    romeo.bind("romeo", "r0m30", "orchard");
+    let mut slix = Slix::start();
+    slix.component("g", &nodes.list[0], "gw.localhost/paris", "s3cret");
+    slix.wait_for("g online");
+    support::wait_for("its name is known", || {
+        components(&nodes.list[1]).iter().any(|one| one["title"] == "A g")
+    });
+    let shown = &components(&nodes.list[1])[0];
+    assert_eq!((&shown["instance"], &shown["node"]), (&"paris".into(), &"n0".into()));
+    let features = shown["busy"]["features"].as_array().expect("a list");
+    assert!(features.contains(&"urn:xmpp:ping".into()), "{features:?}");
+    romeo.say(b"<iq type='get' id='d' to='localhost'><query xmlns='http://jabber.org/protocol/disco#items'/></iq>");
+    let heard = romeo.hear("</iq>");
+    assert!(heard.contains("<item jid='gw.localhost' name='A g'/>"), "{heard}");
+    let table = nodes.list[1].jabiru(&["components"], "");
+    assert!(table.contains("gw.localhost  paris") && table.ends_with("1 component\n"), "{table}");
+    // a second of the same name takes its place, from another node
+    let mut second = Wire::online(&nodes.list[1], "gw.localhost/paris", "s3cret");
+    assert_eq!(slix.wait_for("g stream-error"), "g stream-error conflict");
+    wait_for_components(&nodes, 1);
+    romeo.say(b"<message to='gw.localhost'><body>new</body></message>");
+    second.hear("<body>new</body>");
+    let metrics = nodes.list[1].http("/metrics");
+    assert!(metrics.contains("jabiru_component_routes 1"), "{metrics}");
+}
+
+#[test]
+fn an_answer_finds_the_instance_that_asked() {
+    let nodes = Nodes::start_with(2, CONFIG);
+    nodes.account("romeo", "r0m30");
+    let mut romeo = Raw::direct(&nodes.list[1]);
+    romeo.bind("romeo", "r0m30", "orchard");
+    let mut far = Wire::online(&nodes.list[0], "gw.localhost", "s3cret");
+    let mut near = Wire::online(&nodes.list[1], "gw.localhost", "s3cret");
+    wait_for_components(&nodes, 2);
+    for (at, id) in [(0, "1"), (1, "1"), (0, "x~i0123456789abcdef")] {
+        let wire = if at == 0 { &mut far } else { &mut near };
+        wire.say(&format!("<iq type='get' id='{id}' from='bot@gw.localhost' to='romeo@localhost/orchard'><q xmlns='u'/></iq><iq type='get' id='{id}' from='gw.localhost' to='romeo@localhost/orchard'><q xmlns='u'/></iq>"));
+        let heard = romeo.hear("</iq>");
+        let heard = romeo.hear_on(heard, "</iq>");
+        let asked = heard.split(" id='").nth(1).and_then(|rest| rest.split('\'').next());
+        let asked = asked.expect("an id");
+        romeo.say(format!("<iq type='result' id='{asked}' to='gw.localhost'/>").as_bytes());
+        let got = wire.hear("type='result'/>");
+        assert!(got.ends_with(&format!(" id='{id}' type='result'/>")), "{got}");
+    }
+}
+
+#[test]
+fn what_waits_for_an_instance_gets_the_next_one() {
+    let extra = format!("{CONFIG}[domain_balancing.\"gw.localhost\"]\nhold = \"10s\"\n");
+    let nodes = Nodes::start_with(2, &extra);
+    nodes.account("romeo", "r0m30");
+    let mut romeo = Raw::direct(&nodes.list[1]);
+    romeo.bind("romeo", "r0m30", "orchard");
+    for number in 0..3 {
+        romeo.say(format!("<message to='gw.localhost'><body>{number}</body></message>").as_bytes());
+    }
+    romeo.say(b"<iq type='get' id='p' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>");
+    romeo.hear("type='result'");
+    let mut first = Wire::online(&nodes.list[0], "gw.localhost", "s3cret");
+    for number in 0..3 {
+        first.hear(&format!("<body>{number}</body>"));
+    }
+    // what one was asked and has not answered goes to the next as well
+    romeo.say(b"<iq type='get' id='q' to='gw.localhost'><q xmlns='u'/></iq>");
+    first.hear("<q xmlns='u'/>");
+    drop(first);
+    let mut second = Wire::online(&nodes.list[1], "gw.localhost", "s3cret");
+    second.hear("<q xmlns='u'/>");
+    second.say("<iq type='result' id='q' from='gw.localhost' to='romeo@localhost/orchard'/>");
+    romeo.hear("id='q' type='result'");
 }

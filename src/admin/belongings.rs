@@ -7,10 +7,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use serde::{Deserialize, Serialize};
+
 use crate::admin::Admin;
 use crate::admin::accounts::give;
 use crate::admin::answers::{bare, carried, done, failed, on};
-use crate::admin::requests::{ContactLine, OfflineLine, Place, Response};
+use crate::admin::requests::{ContactLine, OfflineLine, Response};
 use crate::cluster::durable::Table;
 use crate::im::provisioning::mirrored;
 use crate::session_manager::contacts::{Contact, Item};
@@ -36,6 +38,17 @@ fn account(admin: &Admin, text: &str) -> Result<BareJid, Response> {
         Ok(false) => Err(failed(format!("{jid}: {}", OrderError::NoAccount))),
         Err(error) => Err(failed(format!("{jid}: {error}"))),
     }
+}
+
+/// How a contact is in a roster; what is not said stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its groups.
+    pub groups: Vec<String>,
+    /// `none`, `to`, `from` or `both`.
+    pub subscription: Option<String>,
 }
 
 /// Who is in a roster, and who has asked.

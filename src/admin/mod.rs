@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod answers;
 pub mod belongings;
+pub mod components;
 pub mod config;
 pub mod http;
 pub mod life;
@@ -28,6 +29,7 @@ use crate::cluster::registry::Registry;
 use crate::extension::Rooms;
 use crate::im;
 use crate::router::Router;
+use crate::router::components::Components;
 use crate::session_manager::draining::Draining;
 use crate::session_manager::sessions::Sessions;
 
@@ -41,6 +43,8 @@ pub mod topic {
     pub const MEET: u8 = 22;
     /// What has happened?
     pub const EVENTS: u8 = 23;
+    /// How are your components, or one shall drain.
+    pub const COMPONENTS: u8 = 24;
 }
 
 /// How long another node may take for its answer.
@@ -75,6 +79,8 @@ pub struct Admin {
     pub started: Instant,
     /// Whether this node drains.
     pub draining: Arc<Draining>,
+    /// The components of all nodes.
+    pub components: Arc<Components>,
     /// Wanted when the operator wants this node to stop.
     pub end: End,
 }
@@ -87,6 +93,7 @@ impl Admin {
             topic::LEAVE => self.asked_to_leave(question),
             topic::MEET => self.asked_to_meet(question),
             topic::EVENTS => self.tell_events(question),
+            topic::COMPONENTS => self.asked_of_components(question),
             _ => return Some(question),
         }
         None

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin::belongings::Place;
+use crate::admin::components::ComponentLine;
 use crate::admin::report::Status;
+use crate::admin::sending::TextKind;
 use crate::cluster::history::What;
 use crate::cluster::registry::Removal;
 use crate::units::Span;
@@ -177,31 +180,19 @@ pub enum Request {
     },
     /// Let new clients in again.
     Undrain,
+    /// Which components are connected, anywhere?
+    Components,
+    /// An instance shall get nothing that another can take, or shall again.
+    ComponentDrain {
+        /// One of its domains.
+        domain: String,
+        /// Its name.
+        instance: String,
+        /// Whether it drains from now on.
+        drains: bool,
+    },
     /// End this node in good order.
     Stop,
-}
-
-/// How a contact is in a roster; what is not said stays as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// Its name.
-    pub name: Option<String>,
-    /// Its groups.
-    pub groups: Vec<String>,
-    /// `none`, `to`, `from` or `both`.
-    pub subscription: Option<String>,
-}
-
-/// What a message is sent as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum TextKind {
-    /// As a line of a conversation.
-    Chat,
-    /// As a message of its own.
-    Normal,
-    /// As news: it is not kept for those who are away.
-    Headline,
 }
 
 /// One answer.
@@ -243,6 +234,13 @@ pub enum Response {
         sessions: Vec<SessionLine>,
         /// How many there are in all.
         count: usize,
+    },
+    /// Which components are connected.
+    Components {
+        /// By domain and name.
+        components: Vec<ComponentLine>,
+        /// Nodes that did not answer.
+        silent: Vec<String>,
     },
     /// Which accounts there are.
     Users {

@@ -1,10 +1,11 @@
 //! Commands that say something: as anybody, or to everybody.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::admin::Admin;
 use crate::admin::answers::{address, done, failed};
-use crate::admin::requests::{Response, TextKind};
+use crate::admin::requests::Response;
 use crate::session_manager::everywhere::{self, Announcement};
 use crate::xml::element::Element;
 use crate::xmpp::jid::{Domain, Jid};
@@ -14,6 +15,18 @@ use crate::xmpp::stanza::Stanza;
 
 /// Bytes of a text. A guess: longer than anybody reads.
 const TEXT_BYTES_MAX: usize = 32 << 10;
+
+/// What a message is sent as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum TextKind {
+    /// As a line of a conversation.
+    Chat,
+    /// As a message of its own.
+    Normal,
+    /// As news: it is not kept for those who are away.
+    Headline,
+}
 
 /// A message goes the way of every message. Its sender hears of errors.
 pub fn send(admin: &Admin, from: &str, to: &str, kind: TextKind, text: &str) -> Response {

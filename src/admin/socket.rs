@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 use crate::admin::answers::{bare, done, failed};
 use crate::admin::report::Status;
 use crate::admin::requests::{LINE_BYTES_MAX, Request, Response, SessionLine};
-use crate::admin::{Admin, accounts, belongings, life, membership, sending};
+use crate::admin::{Admin, accounts, belongings, components, life, membership, sending};
 use crate::cluster::durable::backup::{BackedUp, Restored};
 use crate::session_manager::everywhere::{self, Told};
 use crate::session_manager::session::Seat;
@@ -171,6 +171,10 @@ async fn carry_out(admin: &Arc<Admin>, request: Request) -> Response {
         Request::Events { limit } => membership::events(admin, limit).await,
         Request::Drain { deadline } => life::drain(admin, deadline).await,
         Request::Undrain => life::undrain(admin),
+        Request::Components => components::list(admin).await,
+        Request::ComponentDrain { domain, instance, drains } => {
+            components::drain(admin, &domain, &instance, drains).await
+        }
         Request::Stop => life::stop(admin).await,
     }
 }

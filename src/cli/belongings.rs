@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::admin::requests::{Place, Request, Response};
+use crate::admin::belongings::Place;
+use crate::admin::requests::{Request, Response};
 use crate::cli::node::{Load, SocketArgs, all, ask, json, say};
 use crate::cli::{Exit, table};
 use crate::config::Config;

@@ -3,6 +3,7 @@
 //! 0: done. 1: failed. 2: wrong usage or configuration. 3: no node answers.
 
 pub mod belongings;
+pub mod components;
 pub mod keys;
 pub mod life;
 pub mod membership;
@@ -77,6 +78,10 @@ enum Command {
     Send(sending::SendArgs),
     /// Tell something to everybody who is online.
     Announce(sending::AnnounceArgs),
+    /// Show the components that are connected, on whichever node.
+    Components(components::ComponentsArgs),
+    /// Let one instance of a component drain, or serve again.
+    Component(components::ComponentArgs),
     /// Show all nodes of the cluster: those that run, those that are gone, and
     /// those that were removed.
     Nodes(membership::NodesArgs),
@@ -155,6 +160,8 @@ pub fn run() -> ExitCode {
         Command::Vcard(args) => belongings::vcard(&args, load),
         Command::Send(args) => sending::send(&args, load),
         Command::Announce(args) => sending::announce(&args, load),
+        Command::Components(args) => components::components(&args, load),
+        Command::Component(args) => components::component(&args, load),
         Command::Nodes(args) => membership::nodes(&args, load),
         Command::Events(args) => membership::events(&args, load),
         Command::Join(args) => membership::join(&args, load),

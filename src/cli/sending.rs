@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::admin::requests::{LINE_BYTES_MAX, Request, TextKind};
+use crate::admin::requests::{LINE_BYTES_MAX, Request};
+use crate::admin::sending::TextKind;
 use crate::cli::Exit;
 use crate::cli::node::{SocketArgs, ask, say};
 use crate::config::Config;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::admin::components::ComponentLine;
 use crate::admin::report::{NodeLine, Status};
 use crate::admin::requests::{
     BanLine, ContactLine, EventLine, MemberLine, OfflineLine, SessionLine,
@@ -81,6 +82,31 @@ pub fn sessions(sessions: &[SessionLine], count: usize) -> String {
         1 => format!("{}\n1 session", columns(&rows)),
         _ => format!("{}\n{count} sessions", columns(&rows)),
     }
+}
+
+/// All components, on whichever node.
+pub fn components(components: &[ComponentLine]) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let line = |one: &ComponentLine| {
+        let number = |number: Option<u64>| number.map_or("-".into(), |number| number.to_string());
+        let busy = one.busy.as_ref();
+        vec![
+            one.domain.clone(),
+            one.instance.clone(),
+            one.node.clone(),
+            one.state.clone(),
+            span(now.saturating_sub(Duration::from_millis(one.since))),
+            number(busy.map(|busy| busy.got)),
+            number(busy.map(|busy| busy.sent)),
+            number(busy.map(|busy| busy.waiting_bytes as u64)),
+            one.buckets.map_or("-".into(), |buckets| buckets.to_string()),
+            one.title.clone(),
+        ]
+    };
+    let head = [
+        "DOMAIN", "INSTANCE", "NODE", "STATE", "SINCE", "GOT", "SENT", "WAITING", "BUCKETS", "NAME",
+    ];
+    listed(&head, components.iter().map(line), "component")
 }
 
 /// All nodes of the cluster, whether they run or not.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use dashmap::DashMap;
 use tracing::{debug, info};
@@ -15,6 +15,7 @@ use tracing::{debug, info};
 use crate::cluster::handle::Cluster;
 use crate::cluster::rows::{RouteRow, RowChange, SoftRow};
 use crate::cluster::table::{Entry, Stamp};
+use crate::metrics;
 use crate::net::outbox::Outbox;
 use crate::router::balance::{self, Balance, Candidate};
 use crate::router::instance::{Instance, InstanceNumber, Left, Passed};
@@ -115,6 +116,7 @@ impl Components {
             self.ours.insert(*number, Arc::clone(&instance));
         }
         self.tell(&instance);
+        metrics::set(metrics::COMPONENTS, self.ours.len());
         info!(domain = %first(&instance), instance = %instance.name, %address, "component connected");
         (instance, left)
     }
@@ -130,6 +132,7 @@ impl Components {
             }
         }
         if was_there {
+            metrics::set(metrics::COMPONENTS, self.ours.len());
             info!(domain = %first(instance), instance = %instance.name, "component gone");
         }
     }
@@ -262,11 +265,6 @@ impl Components {
         let names = (1..=UNNAMED_MAX).map(|number| format!("{node}#{number}").into_boxed_str());
         let mut free = names.filter(|name| !taken.contains(name));
         free.next().unwrap_or_else(|| format!("{node}#").into())
-    }
-
-    /// Time has passed.
-    pub fn tick(&self, now: Instant) {
-        self.all_here().iter().for_each(|instance| instance.tick(now));
     }
 }
 

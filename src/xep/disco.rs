@@ -1,7 +1,7 @@
 //! Service discovery (XEP-0030): what the host can do, and what it has; and
 //! accounts, for whoever may see their presence.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
@@ -45,6 +45,7 @@ impl Extension for Disco {
         let answer = match (&*child.ns, cx.place) {
             (DISCO_INFO, Place::Host) => host(cx.extensions),
             (DISCO_INFO, Place::Account) => account(cx.extensions),
+            (_, Place::Host) => items(cx),
             _ => Element::new("query", DISCO_ITEMS),
         };
         Ok(answer.to_bytes(CLIENT).into())
@@ -60,6 +61,21 @@ fn is_friend(cx: &Cx<'_>, request: &Stanza) -> bool {
 pub fn host(extensions: &[Box<dyn Extension>]) -> Element {
     let info = info("server", "im", extensions, |about| about.host_features);
     extensions.iter().filter_map(|extension| extension.form()).fold(info, Element::child)
+}
+
+/// What the host has: the components of all nodes, by their names.
+fn items(cx: &Cx<'_>) -> Element {
+    let mut names: BTreeMap<Box<str>, Box<str>> = BTreeMap::new();
+    cx.rooms.cluster.tables().routes.for_each(|entry| {
+        let name = names.entry(entry.row.domain).or_default();
+        if name.is_empty() {
+            *name = entry.row.title;
+        }
+    });
+    names.into_iter().fold(Element::new("query", DISCO_ITEMS), |query, (domain, name)| {
+        let item = Element::new("item", DISCO_ITEMS).attr("jid", domain);
+        query.child(if name.is_empty() { item } else { item.attr("name", name) })
+    })
 }
 
 /// What is said of an account.

@@ -27,8 +27,14 @@ const HINTED: About = About {
 const FORWARDED: About =
     About { specification: "XEP-0297: Stanza Forwarding", host_features: &[FORWARD], ..NOTHING };
 
+/// Who is behind other domains: `door/component`, `router/passing`.
+const COMPONENTS: About = About { specification: "XEP-0114: Jabber Component Protocol", ..NOTHING };
+
+/// What a component's stream takes: `stream/component`.
+const LIMITED: About = About { specification: "XEP-0478: Stream Limits Advertisement", ..NOTHING };
+
 /// All of them.
-const ALL: [About; 4] = [CLIENT_STATE, DELAYED, HINTED, FORWARDED];
+const ALL: [About; 6] = [CLIENT_STATE, DELAYED, HINTED, FORWARDED, COMPONENTS, LIMITED];
 
 const NOTHING: About = About {
     specification: "",

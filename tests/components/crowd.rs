@@ -152,7 +152,8 @@ fn answer(name: &str, mut tcp: TcpStream, tally: &Tally, broken: &AtomicBool, en
             let (from, to, id) = (word("from"), word("to"), word("id"));
             let client = from.split('@').next().expect("a name").to_owned();
             let key = (name.to_owned(), client);
-            let number = id.parse().expect("a number");
+            // the server asks what we are as well
+            let Ok(number) = id.parse() else { continue };
             tally.seen.lock().expect("whole").entry(key).or_default().push(number);
             answers.push_str(&format!(
                 "<iq type='result' from='{to}' to='{from}' id='{id}'><by xmlns='u' name='{name}'/></iq>"

@@ -75,6 +75,17 @@ impl Wire {
         }
     }
 
+    /// Whether this has come already.
+    pub fn has(&mut self, words: &str) -> bool {
+        let mut buffer = [0; 65_536];
+        self.tcp.set_read_timeout(Some(Duration::from_millis(5))).expect("a timeout");
+        if let Ok(count) = self.tcp.read(&mut buffer) {
+            self.heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+        self.tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        self.heard.contains(words)
+    }
+
     /// Everything until the server closes.
     #[track_caller]
     pub fn rest(&mut self) -> String {

@@ -10,7 +10,7 @@ use tokio::time::{interval, sleep, timeout};
 use tracing::debug;
 
 use crate::door::c2s::FAREWELL_TIME_MAX;
-use crate::door::component::Door;
+use crate::door::component::{Door, info};
 use crate::drain::Drain;
 use crate::metrics;
 use crate::net::connection::{Connection, Turn};
@@ -88,6 +88,8 @@ impl Stream<'_> {
 
     async fn listen(&mut self, connection: &mut Connection<Passed>, drain: &mut Drain) -> Over {
         let mut tick = interval(TICK);
+        // its first tick is at once
+        let mut refresh = interval(info::REFRESH_INTERVAL);
         // what came in one piece with the handshake
         if let Err(over) = self.stanzas(connection).await {
             return over;
@@ -99,6 +101,10 @@ impl Stream<'_> {
                 _ = tick.tick() => {
                     self.instance.tick(Instant::now());
                     self.paid = 0;
+                    continue;
+                }
+                _ = refresh.tick() => {
+                    info::ask(&self.instance, self.door.speaker());
                     continue;
                 }
                 turn = connection.turn(&self.outbox) => turn,
@@ -183,7 +189,11 @@ impl Stream<'_> {
         if let Some(child) = stanza.child.as_mut().filter(|child| &*child.ns == COMPONENT) {
             child.ns = CLIENT.into();
         }
-        self.door.router.take_of_component(&self.instance, stanza);
+        match info::heard(&self.instance, self.door.speaker(), &stanza) {
+            Some(true) => self.door.components.tell(&self.instance),
+            Some(false) => {}
+            None => self.door.router.take_of_component(&self.instance, stanza),
+        }
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod config;
 mod entry;
+mod info;
 mod life;
 
 use std::collections::BTreeMap;
@@ -111,6 +112,11 @@ impl Door {
         }
         .instrument(span)
         .await;
+    }
+
+    /// The domain of ours that speaks.
+    fn speaker(&self) -> Option<&Domain> {
+        self.negotiation.ours.first()
     }
 
     fn note_refused(&self, reason: &'static str, address: SocketAddr) {
