@@ -3,9 +3,12 @@
 
 mod support;
 
+#[path = "components/irc.rs"]
+mod irc;
 #[path = "components/wire.rs"]
 mod wire;
 
+use irc::Irc;
 use support::raw::Raw;
 use support::slix::Slix;
 use support::{DOMAIN, Node, Nodes};
@@ -239,13 +242,13 @@ const BALANCED: &str = "[component.domains.\"gw.localhost\"]\nsecret = \"s3cret\
 /// Who gets what `user` writes to the component by this session.
 #[track_caller]
 fn taker(user: &mut Raw, instances: &mut [Wire]) -> usize {
-    user.say(b"<iq type='get' id='who' to='gw.localhost'><who xmlns='u'/></iq>");
+    user.say(b"<message to='gw.localhost'><who xmlns='u'/></message>");
     let mut taker = None;
     support::wait_for("an instance is asked", || {
         for (at, wire) in instances.iter_mut().enumerate() {
-            if wire.has("<who xmlns='u'/></iq>") {
+            if wire.has("<who xmlns='u'/></message>") {
                 taker = Some(at);
-                wire.hear("<who xmlns='u'/></iq>");
+                wire.hear("<who xmlns='u'/></message>");
             }
         }
         taker.is_some()
@@ -401,4 +404,56 @@ fn what_waits_for_an_instance_gets_the_next_one() {
     second.hear("<q xmlns='u'/>");
     second.say("<iq type='result' id='q' from='gw.localhost' to='romeo@localhost/orchard'/>");
     romeo.hear("id='q' type='result'");
+}
+
+#[test]
+fn people_of_three_nodes_meet_behind_a_gateway_that_nobody_here_wrote() {
+    let extra = "[component.domains.\"irc.localhost\"]\nsecret = \"s3cret\"\n";
+    let mut nodes = Nodes::start_with(3, extra);
+    nodes.account("romeo", "r0m30");
+    nodes.account("juliet", "jul13t");
+    let irc = Irc::start(nodes.folder.path(), &nodes.list[1], "s3cret");
+    wait_for_components(&nodes, 1);
+    support::wait_for("it says what it is", || {
+        components(&nodes.list[0])[0]["title"] == "Biboumi XMPP-IRC gateway"
+    });
+    let room = format!("#verona%{}@irc.localhost", irc.host);
+    let join = |who: &str| {
+        let muc = "http://jabber.org/protocol/muc";
+        format!("<presence to='{room}/{who}'><x xmlns='{muc}'/></presence>")
+    };
+    let mut juliet = Raw::direct(&nodes.list[0]);
+    juliet.bind("juliet", "jul13t", "balcony");
+    juliet.say(join("juliet").as_bytes());
+    let heard = juliet.hear("<subject");
+    assert!(heard.contains(&format!("from='{room}/juliet'")), "{heard}");
+    let mut romeo = Raw::direct(&nodes.list[2]);
+    romeo.bind("romeo", "r0m30", "orchard");
+    romeo.say(join("romeo").as_bytes());
+    romeo.hear("<subject");
+    juliet.hear(&format!("from='{room}/romeo'"));
+    juliet.say(
+        format!("<message type='groupchat' id='1' to='{room}'><body>Ay me</body></message>")
+            .as_bytes(),
+    );
+    let heard = romeo.hear("<body>Ay me</body>");
+    assert!(heard.contains(&format!("from='{room}/juliet'")), "{heard}");
+    romeo.say(
+        format!("<message type='chat' to='{room}/juliet'><body>She speaks</body></message>")
+            .as_bytes(),
+    );
+    juliet.hear("<body>She speaks</body>");
+    // whoever is lost with his node leaves the room
+    nodes.list[2].kill();
+    let heard = juliet.hear("type='unavailable'");
+    assert!(heard.contains(&format!("from='{room}/romeo'")), "{heard}");
+    // and whoever goes
+    let mut nurse = Raw::direct(&nodes.list[1]);
+    nodes.account("nurse", "nurs3");
+    nurse.bind("nurse", "nurs3", "hall");
+    nurse.say(join("nurse").as_bytes());
+    juliet.hear(&format!("from='{room}/nurse'"));
+    drop(nurse);
+    let heard = juliet.hear("type='unavailable'");
+    assert!(heard.contains(&format!("from='{room}/nurse'")), "{heard}");
 }

@@ -265,6 +265,18 @@ fn the_reference_names_every_key_with_its_default() {
         certificate: "cert.pem".into(),
         key: "key.pem".into(),
     }];
+    let gateway: jabiru::xmpp::jid::Domain = "gateway.example.org".parse().expect("a domain");
+    let component = jabiru::door::component::config::Component {
+        secret_file: Some("gateway.secret".into()),
+        ..Default::default()
+    };
+    expected.component.domains.insert(gateway.clone(), component);
+    let policy = jabiru::router::balance::Policy {
+        component_number: Some(1_000),
+        prefer_local: Some(false),
+        ..Default::default()
+    };
+    expected.domain_balancing.insert(gateway, policy);
     let expected = toml::Table::try_from(&expected).expect("TOML");
     assert_eq!(written, expected);
     let example = fs::read_to_string(root.join("config/node.toml")).expect("readable");

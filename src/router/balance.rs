@@ -323,7 +323,7 @@ mod tests {
     fn nobody_is_chosen_where_nobody_is() {
         let balance = Balance::new(policy(By::Source, Some(4)), Vec::new());
         assert_eq!(chosen(&balance, "a@im", "gw", 0), "-");
-        assert_eq!(balance.buckets_of(Seat { owner: ME, number: 0 }), Some(0).filter(|_| false));
+        assert_eq!(balance.buckets_of(Seat { owner: ME, number: 0 }), None);
     }
 
     #[test]
@@ -336,7 +336,7 @@ mod tests {
             Balance::new(policy(By::Source, Some(7)), candidates("paris@1 rome@2 oslo@3*2"));
         let told: Vec<String> =
             (0..8).map(|user| chosen(&balance, &format!("user{user}@im"), "gw", 0)).collect();
-        assert_eq!(told.join(" "), "EXPECTED_B");
+        assert_eq!(told.join(" "), "paris rome oslo paris oslo paris rome oslo");
     }
 
     #[test]

@@ -3,46 +3,30 @@
 //!
 //! Which instance gets what is decided in `balance`.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::Hasher;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::cluster::hash::Sip;
 use crate::cluster::rows::RouteRow;
 use crate::net::outbox::{Item, Outbox, Refused};
+use crate::router::asked::{self, Asked};
+use crate::router::told::Told;
 use crate::session_manager::given::{Given, Mark};
 use crate::session_manager::session::Held;
 use crate::xmpp::content::{Depth, translated};
 use crate::xmpp::error::{StreamCondition, StreamError};
-use crate::xmpp::jid::{Domain, Jid};
+use crate::xmpp::jid::{Domain, FullJid, Jid};
 use crate::xmpp::namespaces::{CLIENT, COMPONENT};
 use crate::xmpp::stanza::Stanza;
 
 /// Names a stream of a component for a domain on its node; never used twice in
 /// the life of a node, and never that of a session.
 pub type InstanceNumber = u64;
-
-/// Requests that are kept until they are answered; with one more the first is
-/// forgotten, and is lost if the instance breaks. So is the first of too many
-/// bytes: twice those of its outbox, for what waits there, and as much that it
-/// has read or the kernel holds. A guess: more than a busy component has under
-/// way.
-const ASKED_MAX: usize = 262_144;
-
-/// How long a request may wait for its answer. Clients have given up by then
-/// (a guess; most wait for 30 s).
-const ASKED_TIME_MAX: Duration = Duration::from_secs(60);
-
-/// How long another node answers for a request that it has sent us, so that it
-/// is sent elsewhere if we go first: everything behind it waits to be
-/// acknowledged as well. A guess.
-const HELD_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// What goes with a stanza until it is written.
 #[derive(Debug)]
@@ -112,27 +96,12 @@ pub struct Instance {
     /// A leaf.
     asked: Mutex<Asked>,
     cut: Notify,
+    /// A leaf.
+    told: Mutex<Told>,
     /// Stanzas that it has sent.
     pub sent: AtomicU64,
     /// Stanzas that it was given.
     pub got: AtomicU64,
-}
-
-/// Requests without an answer, the first one first.
-#[derive(Debug, Default)]
-struct Asked {
-    requests: HashMap<u64, Request>,
-    order: VecDeque<(u64, u64)>,
-    next: u64,
-    bytes: usize,
-}
-
-#[derive(Debug)]
-struct Request {
-    place: u64,
-    original: Bytes,
-    held: Held,
-    at: Instant,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -158,6 +127,7 @@ impl Instance {
             given: Mutex::default(),
             asked: Mutex::default(),
             cut: Notify::new(),
+            told: Mutex::default(),
             sent: AtomicU64::new(0),
             got: AtomicU64::new(0),
         }
@@ -211,7 +181,8 @@ impl Instance {
         if !lock(&self.given).note(mark) {
             return Ok(());
         }
-        let request = request(&original);
+        lock(&self.told).note(&original);
+        let request = asked::request(&original);
         let held = match request {
             Some(key) => {
                 let bytes_max = self.outbox.bytes_max().saturating_mul(2);
@@ -244,10 +215,15 @@ impl Instance {
         let _ = self.outbox.push(stanza.write(), Passed::ours());
     }
 
+    /// Whom of its addresses a lost session has told that it is there.
+    pub fn forget_told(&self, session: &FullJid) -> BTreeSet<Jid> {
+        lock(&self.told).take(session)
+    }
+
     /// It has answered a request.
     pub fn answered(&self, answer: &Stanza) {
         let (Some(to), Some(id)) = (&answer.to, &answer.id) else { return };
-        lock(&self.asked).forget(key(to, id));
+        lock(&self.asked).forget(asked::key(to, id));
     }
 
     /// Time has passed.
@@ -293,87 +269,6 @@ impl Instance {
             Some(None) => Left { bytes: Bytes::new(), held: None },
         }
     }
-}
-
-impl Asked {
-    fn note(&mut self, key: u64, original: &Bytes, held: Held, bytes_max: usize) {
-        self.forget(key);
-        self.next += 1;
-        let place = self.next;
-        self.bytes += original.len();
-        if self.order.len() > 4 * ASKED_MAX {
-            let requests = &self.requests;
-            self.order
-                .retain(|(key, place)| requests.get(key).is_some_and(|one| one.place == *place));
-        }
-        self.order.push_back((key, place));
-        let original = original.clone();
-        self.requests.insert(key, Request { place, original, held, at: Instant::now() });
-        while self.requests.len() > ASKED_MAX || self.bytes > bytes_max {
-            let Some((key, place)) = self.order.pop_front() else { break };
-            if place != self.next && self.is_at(key, place) {
-                self.forget(key);
-            }
-        }
-    }
-
-    fn forget(&mut self, key: u64) -> Option<Held> {
-        let request = self.requests.remove(&key)?;
-        self.bytes = self.bytes.saturating_sub(request.original.len());
-        if self.requests.is_empty() {
-            self.order = VecDeque::new();
-        }
-        Some(request.held)
-    }
-
-    fn is_at(&self, key: u64, place: u64) -> bool {
-        self.requests.get(&key).is_some_and(|request| request.place == place)
-    }
-
-    fn tick(&mut self, now: Instant) {
-        while let Some((key, place)) = self.order.front().copied() {
-            let is_old = |one: &Request| now.duration_since(one.at) >= ASKED_TIME_MAX;
-            match self.requests.get(&key) {
-                Some(one) if one.place == place && !is_old(one) => break,
-                Some(one) if one.place == place => drop(self.forget(key)),
-                _ => {}
-            }
-            self.order.pop_front();
-        }
-        for (key, _) in &self.order {
-            if let Some(one) = self.requests.get_mut(key) {
-                if now.duration_since(one.at) < HELD_TIME_MAX {
-                    break;
-                }
-                one.held = None;
-            }
-        }
-    }
-
-    fn empty(&mut self) -> Vec<Left> {
-        let asked = std::mem::take(self);
-        let mut requests: Vec<Request> = asked.requests.into_values().collect();
-        requests.sort_unstable_by_key(|request| request.place);
-        requests.into_iter().map(|one| Left { bytes: one.original, held: one.held }).collect()
-    }
-}
-
-/// The key of a request; `None`: it is none.
-fn request(bytes: &Bytes) -> Option<u64> {
-    if !bytes.starts_with(b"<iq") {
-        return None;
-    }
-    let stanza = Stanza::parse_bytes(bytes.clone()).ok().filter(|one| one.kind.is_request())?;
-    Some(key(stanza.from.as_ref()?, stanza.id.as_deref()?))
-}
-
-/// By whom and by which id an answer is known.
-fn key(asker: &Jid, id: &str) -> u64 {
-    let mut sip = Sip::default();
-    sip.write(asker.as_str().as_bytes());
-    sip.write(&[0]);
-    sip.write(id.as_bytes());
-    sip.finish()
 }
 
 #[cfg(test)]
@@ -437,18 +332,5 @@ mod tests {
         assert_eq!(left.len(), 2);
         assert!(matches!(instance.give(get("3"), None, 0), Err(Untaken::Gone(_))));
         assert!(instance.left_behind(Vec::new()).is_empty());
-    }
-
-    #[test]
-    fn requests_are_not_kept_for_ever() {
-        let instance = instance(1 << 30);
-        for number in 0..ASKED_MAX + 10 {
-            instance.give(get(&number.to_string()), None, 0).expect("room");
-        }
-        assert_eq!(lock(&instance.asked).requests.len(), ASKED_MAX);
-        instance.tick(Instant::now() + ASKED_TIME_MAX);
-        let asked = lock(&instance.asked);
-        assert!(asked.requests.is_empty());
-        assert_eq!((asked.bytes, asked.order.len()), (0, 0));
     }
 }

@@ -92,14 +92,15 @@ impl Router {
     fn note_lost(&self, node: NodeId) {
         let Some(router) = self.this.upgrade() else { return };
         tokio::task::spawn_blocking(move || {
-            let mut lost = Lost::new();
+            let (mut lost, mut all) = (Lost::new(), Vec::new());
             router.rooms.cluster.tables().sessions.for_each_of(node, |entry| {
-                if entry.row.priority.is_some()
-                    && let Ok(jid) = FullJid::parse(&entry.row.jid)
-                {
+                let Ok(jid) = FullJid::parse(&entry.row.jid) else { return };
+                all.push(jid.clone());
+                if entry.row.priority.is_some() {
                     lost.entry(jid.bare()).or_default().push(jid);
                 }
             });
+            router.tell_own_instances(&all);
             if lost.is_empty() {
                 return;
             }
@@ -142,6 +143,24 @@ impl Router {
                 let stanza = presence::bare(PresenceType::Unavailable, from, to);
                 if self.may_pass(&stanza) {
                     self.write_presence(session, stanza.write());
+                }
+            }
+        }
+    }
+
+    /// Tells our own instances of components of the lost ones that were there
+    /// for them, if for nobody else: whoever is in a room leaves it.
+    fn tell_own_instances(&self, lost: &[FullJid]) {
+        for instance in self.components.all_here() {
+            for jid in lost {
+                let told = instance.forget_told(jid);
+                if self.is_taken(jid, 0) {
+                    continue;
+                }
+                for to in told {
+                    let from = jid.as_jid().clone();
+                    let stanza = presence::bare(PresenceType::Unavailable, from, Some(to));
+                    self.give_to(&instance, stanza.write());
                 }
             }
         }

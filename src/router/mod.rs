@@ -5,6 +5,7 @@
 
 pub mod act;
 mod affinity;
+mod asked;
 pub mod asking;
 pub mod balance;
 pub mod components;
@@ -23,6 +24,7 @@ pub mod removal;
 pub mod requests;
 pub mod sent;
 pub mod storing;
+mod told;
 pub mod turns;
 
 use std::collections::BTreeSet;

@@ -82,24 +82,37 @@ impl Router {
 
     /// Writes to an instance of this node.
     pub(super) fn give(&self, seat: Seat, stanza: Bytes, mut way: Way) {
-        let given = match self.components.local(seat.number) {
-            Some(instance) => instance.give(stanza, way.held.take(), way.mark).map_err(|untaken| {
-                if matches!(untaken, Untaken::Overflow(_)) {
-                    debug!(instance = %instance.name, "a component does not read: it is closed");
-                    self.components.release(&instance);
+        let held = way.held.take();
+        let gone = match self.components.local(seat.number) {
+            None => Some(Left { bytes: stanza, held }),
+            Some(instance) => match instance.give(stanza, held, way.mark) {
+                Ok(()) => None,
+                Err(Untaken::Gone(left)) => Some(left),
+                Err(Untaken::Overflow(left)) => {
+                    self.cut_off(&instance, left);
+                    None
                 }
-                untaken
-            }),
-            None => Err(Untaken::Gone(Left { bytes: stanza, held: way.held.take() })),
+            },
         };
-        match given {
-            Ok(()) => {}
-            Err(Untaken::Gone(left)) => {
-                way.tried.push(seat);
-                self.again(left.bytes, Way { held: left.held, ..way });
-            }
-            Err(Untaken::Overflow(left)) => self.left_behind(left),
+        if let Some(Left { bytes, held }) = gone {
+            way.tried.push(seat);
+            self.again(bytes, Way { held, ..way });
         }
+    }
+
+    /// Writes to this instance and no other: what it alone must hear.
+    pub(super) fn give_to(&self, instance: &Instance, stanza: Bytes) {
+        match instance.give(stanza, None, 0) {
+            // one that is gone need not hear it
+            Ok(()) | Err(Untaken::Gone(_)) => {}
+            Err(Untaken::Overflow(left)) => self.cut_off(instance, left),
+        }
+    }
+
+    fn cut_off(&self, instance: &Instance, left: Vec<Left>) {
+        debug!(instance = %instance.name, "a component does not read: it is closed");
+        self.components.release(instance);
+        self.left_behind(left);
     }
 
     /// Plans again what an instance has not dealt with. It must be out of the
