@@ -25,8 +25,6 @@ mod odd;
 mod story;
 #[path = "faults/twins.rs"]
 mod twins;
-#[path = "faults/wire.rs"]
-mod wire;
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};

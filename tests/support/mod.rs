@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod raw;
+pub mod wire;
 
 use std::fs;
 use std::io::{Read, Write};
