@@ -12,6 +12,7 @@ pub mod report;
 pub mod requests;
 pub mod sending;
 pub mod socket;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

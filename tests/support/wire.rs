@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::DOMAIN;
-use super::raw::HEADER;
+use super::raw::{Anybody, HEADER};
 
 /// How long a login may take before the client tries elsewhere, as one with a
 /// person before it would.
@@ -41,11 +41,27 @@ pub fn trust_in(authority: &Path) -> TlsConnector {
     let authority = CertificateDer::from_pem_file(authority).expect("PEM");
     roots.add(authority).expect("an authority");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
+    connector(config)
+}
+
+/// Trust in anybody.
+pub fn careless() -> TlsConnector {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_no_client_auth();
+    connector(config)
+}
+
+fn connector(mut config: ClientConfig) -> TlsConnector {
     config.alpn_protocols = vec![b"xmpp-client".to_vec()];
     TlsConnector::from(Arc::new(config))
 }
