@@ -15,16 +15,22 @@ mod support;
 mod ejabberd;
 #[path = "../tests/faults/net.rs"]
 mod net;
+#[path = "peers/ours.rs"]
+mod ours;
+#[path = "peers/server.rs"]
+mod server;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ejabberd::Ejabberd;
 use net::Stage;
+use ours::Ours;
+use server::Service;
+use support::DOMAIN;
 use support::wire::{Wire, attribute, trust};
-use support::{DOMAIN, Nodes};
 use tokio::time::{interval, timeout};
 
 /// How often somebody asks.
@@ -60,101 +66,33 @@ struct Seen {
 }
 
 /// A cluster to lose a node of.
-trait Cluster {
-    fn name(&self) -> &'static str;
-    /// All nodes are there, and know each other.
-    fn heal(&mut self);
-    fn doors(&self) -> [SocketAddr; 2];
-    fn kill(&mut self);
-    fn stage(&self) -> &Stage;
-}
-
-struct Ours {
-    nodes: Nodes,
-    stage: Stage,
-}
-
-struct Theirs {
-    ejabberd: Ejabberd,
+struct Cluster {
+    service: Box<dyn Service>,
     stage: Stage,
 }
 
 const PEOPLE: [&str; 2] = ["asks", "answers"];
 
-fn ours() -> Ours {
+fn ours() -> Cluster {
     let stage = Stage::build(NODES);
-    let mut nodes = Nodes::prepare_at(stage.places(), "");
-    nodes.list.iter_mut().for_each(support::Node::start);
-    nodes.wait_until_all_agree();
-    PEOPLE.iter().for_each(|name| nodes.account(name, name));
-    Ours { nodes, stage }
+    let ours = Ours::start(stage.places());
+    PEOPLE.iter().for_each(|name| ours.nodes.account(name, name));
+    Cluster { service: Box::new(ours), stage }
 }
 
-fn theirs(folder: &std::path::Path) -> Theirs {
+fn theirs(folder: &Path) -> Cluster {
     let stage = Stage::build(NODES);
     let papers = folder.join("papers.pem");
     let file = |name| fs::read_to_string(support::tls().join(name)).expect("readable");
     fs::write(&papers, file("key.pem") + &file("cert.pem")).expect("writable");
-    Theirs { ejabberd: Ejabberd::start(stage.places(), folder, &papers, &PEOPLE), stage }
+    let theirs = Ejabberd::start(stage.places(), folder, &papers);
+    theirs.people(&PEOPLE);
+    Cluster { service: Box::new(theirs), stage }
 }
 
-impl Cluster for Ours {
-    fn name(&self) -> &'static str {
-        "Jabiru"
-    }
-
-    fn heal(&mut self) {
-        let last = &mut self.nodes.list[NODES - 1];
-        if !last.runs() {
-            last.start();
-        }
-        self.nodes.wait_until_all_agree();
-    }
-
-    fn doors(&self) -> [SocketAddr; 2] {
-        [0, NODES - 1].map(|at| {
-            let node = &self.nodes.list[at];
-            (node.place.host, node.ports.direct).into()
-        })
-    }
-
-    fn kill(&mut self) {
-        self.nodes.list[NODES - 1].kill();
-    }
-
-    fn stage(&self) -> &Stage {
-        &self.stage
-    }
-}
-
-impl Cluster for Theirs {
-    fn name(&self) -> &'static str {
-        "ejabberd"
-    }
-
-    fn heal(&mut self) {
-        // what was cut off does not heal by itself there: it starts anew
-        let last = &mut self.ejabberd.nodes[NODES - 1];
-        last.kill();
-        last.start();
-        self.ejabberd.wait_for_all();
-    }
-
-    fn doors(&self) -> [SocketAddr; 2] {
-        [0, NODES - 1].map(|at| self.ejabberd.nodes[at].door())
-    }
-
-    fn kill(&mut self) {
-        self.ejabberd.nodes[NODES - 1].kill();
-    }
-
-    fn stage(&self) -> &Stage {
-        &self.stage
-    }
-}
-
-async fn see(cluster: &mut dyn Cluster, fault: Fault) -> Seen {
-    let [near, far] = cluster.doors();
+async fn see(cluster: &mut Cluster, fault: Fault) -> Seen {
+    let doors = cluster.service.doors(true);
+    let [near, far] = [doors[0], doors[NODES - 1]];
     let mut asks = Wire::open(&trust(), near, PEOPLE[0], "r").await.expect("a login");
     let mut answers = Wire::open(&trust(), far, PEOPLE[1], "r").await.expect("a login");
     let to = format!("{}@{DOMAIN}/r", PEOPLE[1]);
@@ -178,11 +116,11 @@ async fn see(cluster: &mut dyn Cluster, fault: Fault) -> Seen {
         }
     }
     match fault {
-        Fault::Killed => cluster.kill(),
+        Fault::Killed => cluster.service.kill_last(),
         Fault::CutOff => {
             for other in 0..NODES - 1 {
-                cluster.stage().cut(other, NODES - 1);
-                cluster.stage().cut(NODES - 1, other);
+                cluster.stage.cut(other, NODES - 1);
+                cluster.stage.cut(NODES - 1, other);
             }
         }
     }
@@ -208,12 +146,12 @@ async fn see(cluster: &mut dyn Cluster, fault: Fault) -> Seen {
             }
             () = tokio::time::sleep(LATE), if gone.is_some() => break,
         }
-        assert!(begin.elapsed() < GONE_TIME_MAX, "{}: never known", cluster.name());
+        assert!(begin.elapsed() < GONE_TIME_MAX, "{}: never known", cluster.service.name());
         if gone.is_some() && open.is_empty() {
             break;
         }
     }
-    (0..NODES).for_each(|at| cluster.stage().mend(at));
+    (0..NODES).for_each(|at| cluster.stage.mend(at));
     Seen { gone: gone.unwrap_or_default(), asked: number - first + 1, vanished: open.len() }
 }
 
@@ -239,17 +177,17 @@ fn main() {
     }
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
-    let mut clusters: [Box<dyn Cluster>; 2] = [Box::new(ours()), Box::new(theirs(folder.path()))];
+    let mut clusters = [ours(), theirs(folder.path())];
     let faults = [(Fault::Killed, KILLS, "killed"), (Fault::CutOff, CUTS, "cut")];
     for (fault, times, name) in faults.into_iter().filter(|(.., name)| wanted(name)) {
         let mut seen: [Vec<Seen>; 2] = Default::default();
         for round in 0..times {
             for (cluster, seen) in clusters.iter_mut().zip(&mut seen) {
-                cluster.heal();
-                let one = runtime.block_on(see(cluster.as_mut(), fault));
+                cluster.service.heal();
+                let one = runtime.block_on(see(cluster, fault));
                 eprintln!(
                     "{} {name} {round}: {:.3?}, {} vanished",
-                    cluster.name(),
+                    cluster.service.name(),
                     one.gone,
                     one.vanished
                 );
@@ -257,7 +195,7 @@ fn main() {
             }
         }
         for (cluster, seen) in clusters.iter().zip(&seen) {
-            tell(cluster.name(), fault, seen);
+            tell(cluster.service.name(), fault, seen);
         }
     }
 }
