@@ -13,19 +13,32 @@ mod support;
 mod authority;
 #[path = "faults/net.rs"]
 mod net;
+#[path = "interop_s2s/ours.rs"]
+mod ours;
 #[path = "interop_s2s/peer.rs"]
 mod peer;
 #[path = "interop_s2s/person.rs"]
 mod person;
+#[path = "interop_s2s/refused.rs"]
+mod refused;
+#[path = "interop_s2s/together.rs"]
+mod together;
+#[path = "interop_s2s/troubles.rs"]
+mod troubles;
 #[path = "interop_s2s/world.rs"]
 mod world;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
-use authority::Age;
+use authority::{Age, Papers};
+use ours::{OURS, Ours};
 use peer::{Kind, Peer, Proof};
 use person::Person;
+use refused::{they_are_refused, we_are_refused};
+use support::wire::{careless, trust_in};
+use together::they_live_together;
 use world::World;
 
 /// One world at a time: each takes much of a small machine.
@@ -55,9 +68,9 @@ async fn they_understand_each_other(proof: Proof) {
     let mut world = World::build(2);
     world.name(&[("prosody.test", &[0]), ("ejabberd.test", &[1])]);
     let peers = peers(&world, proof);
-    let root = world.authority.root();
-    let mut anna = Person::online(&root, peers[0].door(), "anna", "prosody.test").await;
-    let mut ben = Person::online(&root, peers[1].door(), "ben", "ejabberd.test").await;
+    let trust = trust_in(&world.authority.root());
+    let mut anna = Person::online(&trust, peers[0].door(), "anna", "prosody.test").await;
+    let mut ben = Person::online(&trust, peers[1].door(), "ben", "ejabberd.test").await;
     anna.write(&ben.jid, "there").await;
     ben.read("there").await;
     ben.write(&anna.jid, "back").await;
@@ -72,4 +85,139 @@ fn the_peers_understand_each_other_by_certificates() {
 #[test]
 fn the_peers_understand_each_other_by_dialback() {
     tell(they_understand_each_other(Proof::Dialback));
+}
+
+/// A cluster of ours and one peer, who trust the same authority.
+struct Two {
+    ours: Ours,
+    peer: Peer,
+    world: World,
+}
+
+impl Two {
+    fn start(kind: Kind, proof: Proof, count: usize, more: &str) -> Two {
+        Two::with_papers(kind, proof, count, more, |_, _| None)
+    }
+
+    /// As above, but whoever `other` knows other papers for shows those.
+    fn with_papers(
+        kind: Kind,
+        proof: Proof,
+        count: usize,
+        more: &str,
+        other: impl Fn(&World, &str) -> Option<Papers>,
+    ) -> Two {
+        let mut world = World::build(count + 1);
+        let all: Vec<usize> = (0..count).collect();
+        let domain = kind.domain();
+        world.name(&[(OURS, &all), (domain, &[count])]);
+        let vouch = |name: &str| {
+            other(&world, name).unwrap_or_else(|| world.authority.vouch(name, Age::Valid))
+        };
+        let peer = Peer::start(&world, count, kind, &vouch(domain), proof);
+        let ours = Ours::start(&world, count, &vouch(OURS), proof, more);
+        Two { ours, peer, world }
+    }
+
+    /// Somebody of ours, on a node.
+    async fn here(&self, user: &str, node: usize) -> Person {
+        let trust = trust_in(&self.world.authority.root());
+        Person::online(&trust, self.ours.door(node), user, OURS).await
+    }
+
+    /// Somebody of theirs.
+    async fn there(&self, user: &str) -> Person {
+        let trust = trust_in(&self.world.authority.root());
+        Person::online(&trust, self.peer.door(), user, self.peer.domain).await
+    }
+
+    /// Somebody who looks at no certificate.
+    async fn careless(&self, door: SocketAddr, user: &str, domain: &str) -> Person {
+        Person::online(&careless(), door, user, domain).await
+    }
+}
+
+#[test]
+fn one_node_and_prosody_by_certificates() {
+    tell(they_live_together(Kind::Prosody, Proof::External, 1));
+}
+
+#[test]
+fn one_node_and_prosody_by_dialback() {
+    tell(they_live_together(Kind::Prosody, Proof::Dialback, 1));
+}
+
+#[test]
+fn one_node_and_ejabberd_by_certificates() {
+    tell(they_live_together(Kind::Ejabberd, Proof::External, 1));
+}
+
+#[test]
+fn one_node_and_ejabberd_by_dialback() {
+    tell(they_live_together(Kind::Ejabberd, Proof::Dialback, 1));
+}
+
+#[test]
+fn three_nodes_and_prosody_by_certificates() {
+    tell(they_live_together(Kind::Prosody, Proof::External, 3));
+}
+
+#[test]
+fn three_nodes_and_prosody_by_dialback() {
+    tell(they_live_together(Kind::Prosody, Proof::Dialback, 3));
+}
+
+#[test]
+fn three_nodes_and_ejabberd_by_certificates() {
+    tell(they_live_together(Kind::Ejabberd, Proof::External, 3));
+}
+
+#[test]
+fn three_nodes_and_ejabberd_by_dialback() {
+    tell(they_live_together(Kind::Ejabberd, Proof::Dialback, 3));
+}
+
+#[test]
+fn prosody_with_a_bad_certificate_is_refused() {
+    tell(they_are_refused(Kind::Prosody));
+}
+
+#[test]
+fn ejabberd_with_a_bad_certificate_is_refused() {
+    tell(they_are_refused(Kind::Ejabberd));
+}
+
+#[test]
+fn we_are_refused_by_prosody_with_a_bad_certificate() {
+    tell(we_are_refused(Kind::Prosody));
+}
+
+#[test]
+fn we_are_refused_by_ejabberd_with_a_bad_certificate() {
+    tell(we_are_refused(Kind::Ejabberd));
+}
+
+#[test]
+fn prosody_starts_again() {
+    tell(troubles::it_starts_again(Kind::Prosody));
+}
+
+#[test]
+fn ejabberd_starts_again() {
+    tell(troubles::it_starts_again(Kind::Ejabberd));
+}
+
+#[test]
+fn prosody_stands_still() {
+    tell(troubles::it_stands_still(Kind::Prosody));
+}
+
+#[test]
+fn ejabberd_vanishes() {
+    tell(troubles::it_vanishes(Kind::Ejabberd));
+}
+
+#[test]
+fn the_node_with_the_link_is_killed() {
+    tell(troubles::the_linked_node_is_killed(Kind::Prosody));
 }

@@ -11,7 +11,7 @@ pub struct Ours {
 }
 
 /// What the load needs, and no operator should have.
-const OPEN: &str = "[register]\nenabled = true\npassword_characters_min = 1\n\
+const OPEN: &str = "[register]\nenabled = true\n\
     per_address_max = 1000000\n[session_manager]\nsessions_per_user_max = 1000\n";
 
 impl Ours {

@@ -97,10 +97,15 @@ impl Dialer {
         let login = async {
             let mut client = self.opened(number, failed).await?;
             let user = self.user(number);
+            let password = password(&user);
             match self.target.mechanism {
-                Mechanism::Plain => client.plain(&user).await?,
-                Mechanism::Scram1 => client.scram(Hash::Sha1, "SCRAM-SHA-1", &user).await?,
-                Mechanism::Scram256 => client.scram(Hash::Sha256, "SCRAM-SHA-256", &user).await?,
+                Mechanism::Plain => client.plain(&user, &password).await?,
+                Mechanism::Scram1 => {
+                    client.scram((Hash::Sha1, "SCRAM-SHA-1"), &user, &password).await?;
+                }
+                Mechanism::Scram256 => {
+                    client.scram((Hash::Sha256, "SCRAM-SHA-256"), &user, &password).await?;
+                }
             }
             client.open(&self.target.domain).await?;
             let resource = format!("<resource>r{number}</resource>");
@@ -118,7 +123,8 @@ impl Dialer {
     pub async fn register(&self, number: usize) -> anyhow::Result<()> {
         let mut client = self.opened(number, 0).await?;
         let user = self.user(number);
-        let form = format!("<username>{user}</username><password>{user}</password>");
+        let password = password(&user);
+        let form = format!("<username>{user}</username><password>{password}</password>");
         let query = format!("<query xmlns='jabber:iq:register'>{form}</query>");
         client.say(&format!("<iq type='set' id='reg'>{query}</iq>")).await?;
         let answer = client.until("iq").await?;
@@ -155,6 +161,11 @@ impl Dialer {
         let name = ServerName::try_from(self.target.domain.clone())?;
         Ok(Socket::Tls(Box::new(self.tls.connect(name, tcp).await?)))
     }
+}
+
+/// No server should take a password that is the name itself.
+fn password(user: &str) -> String {
+    format!("pw-{user}")
 }
 
 /// A connection from one of the loopback's addresses.
@@ -216,13 +227,18 @@ impl Client {
         self.until("stream:features").await.map(drop)
     }
 
-    async fn plain(&mut self, user: &str) -> anyhow::Result<()> {
-        let words = STANDARD.encode(format!("\0{user}\0{user}"));
+    async fn plain(&mut self, user: &str, password: &str) -> anyhow::Result<()> {
+        let words = STANDARD.encode(format!("\0{user}\0{password}"));
         self.say(&format!("<auth xmlns='{SASL}' mechanism='PLAIN'>{words}</auth>")).await?;
         self.until("success").await.map(drop)
     }
 
-    async fn scram(&mut self, hash: Hash, name: &str, user: &str) -> anyhow::Result<()> {
+    async fn scram(
+        &mut self,
+        (hash, name): (Hash, &str),
+        user: &str,
+        password: &str,
+    ) -> anyhow::Result<()> {
         let nonce = STANDARD.encode(rand::random::<[u8; 18]>());
         let bare = format!("n={user},r={nonce}");
         let first = STANDARD.encode(format!("n,,{bare}"));
@@ -235,7 +251,7 @@ impl Client {
             found.with_context(|| format!("no {name} in the challenge"))
         };
         let salt = STANDARD.decode(field("s=")?)?;
-        let salted = hash.salted(user.as_bytes(), &salt, field("i=")?.parse()?);
+        let salted = hash.salted(password.as_bytes(), &salt, field("i=")?.parse()?);
         let client_key = hash.hmac(&salted, b"Client Key");
         let without_proof = format!("c=biws,r={}", field("r=")?);
         let signed = format!("{bare},{challenge},{without_proof}");

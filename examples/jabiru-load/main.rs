@@ -8,7 +8,8 @@
 //! jabiru-load idle     … --users 20000
 //! ```
 //!
-//! Accounts are `load0`, `load1` and so on; each one's password is its name.
+//! Accounts are `load0`, `load1` and so on; each one's password is its name with
+//! `pw-` before it.
 //! `register` makes them by in-band registration (XEP-0077). `--pid` names the
 //! processes of the server, whose processor time and memory are told beside.
 //! `--json` prints one line for programs. The tool itself uses one core; what

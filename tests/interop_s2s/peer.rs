@@ -17,6 +17,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What it serves.
+    pub fn domain(self) -> &'static str {
+        match self {
+            Kind::Prosody => "prosody.test",
+            Kind::Ejabberd => "ejabberd.test",
+        }
+    }
+
     /// Each knows its configuration by how the name ends.
     fn config_name(self) -> &'static str {
         match self {
@@ -51,10 +59,8 @@ pub const PEOPLE: [&str; 2] = ["anna", "ben"];
 impl Peer {
     /// Starts a server on this host.
     pub fn start(world: &World, host: usize, kind: Kind, papers: &Papers, proof: Proof) -> Peer {
-        let (domain, folder) = match kind {
-            Kind::Prosody => ("prosody.test", world.folder.path().join("prosody")),
-            Kind::Ejabberd => ("ejabberd.test", world.folder.path().join("ejabberd")),
-        };
+        let domain = kind.domain();
+        let folder = world.folder.path().join(domain);
         fs::create_dir_all(folder.join("data")).expect("writable");
         let address = world.address(host);
         let config = match kind {

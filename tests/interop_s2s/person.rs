@@ -1,13 +1,13 @@
 //! Somebody on any of the servers.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::support::SOON;
-use super::support::wire::{Wire, attribute, trust_in};
+use super::support::wire::{Wire, attribute};
 
 /// One client, and what it has heard and not been asked for.
 pub struct Person {
@@ -19,17 +19,21 @@ pub struct Person {
 
 impl Person {
     /// Logs in and is available.
-    pub async fn online(root: &Path, door: SocketAddr, user: &str, domain: &str) -> Person {
-        let mut person = Person::bound(root, door, user, domain).await;
+    pub async fn online(
+        trust: &TlsConnector,
+        door: SocketAddr,
+        user: &str,
+        domain: &str,
+    ) -> Person {
+        let mut person = Person::bound(trust, door, user, domain).await;
         person.say("<presence/>").await;
         let own = format!("{user}@{domain}");
         person.hear("its own presence", |stanza| is_from(stanza, "<presence", &own)).await;
         person
     }
 
-    /// Logs in, and is not available.
-    pub async fn bound(root: &Path, door: SocketAddr, user: &str, domain: &str) -> Person {
-        let wire = Wire::open_at(&trust_in(root), door, domain, user, "r").await;
+    async fn bound(trust: &TlsConnector, door: SocketAddr, user: &str, domain: &str) -> Person {
+        let wire = Wire::open_at(trust, door, domain, user, "r").await;
         let wire = wire.unwrap_or_else(|error| panic!("{user}@{domain}: {error}"));
         Person { wire, jid: format!("{user}@{domain}/r"), heard: Vec::new(), asked: 0 }
     }
@@ -94,6 +98,27 @@ impl Person {
                 && attribute(stanza, "type").unwrap_or_default() == kind
         };
         self.hear(&what, is_it).await
+    }
+
+    /// Whether a message with this id comes so soon.
+    pub async fn comes(&mut self, text: &str, soon: Duration) -> bool {
+        let is_it = |stanza: &str| attribute(stanza, "id") == Some(text);
+        let begin = std::time::Instant::now();
+        while let Some(left) = soon.checked_sub(begin.elapsed()) {
+            match timeout(left, self.wire.next()).await {
+                Ok(Ok(Some(stanza))) if is_it(&stanza) => return true,
+                Ok(Ok(Some(stanza))) => self.heard.push(stanza),
+                Ok(Ok(None) | Err(_)) => panic!("{} was sent away", self.jid),
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+
+    /// Logs out.
+    pub async fn leave(mut self) {
+        self.say("<presence type='unavailable'/></stream:stream>").await;
+        while let Ok(Ok(Some(_))) = timeout(SOON, self.wire.next()).await {}
     }
 
     /// What has come and nobody asked for, and what comes for a moment.
