@@ -20,6 +20,10 @@ pub const STANZAS_IN: &str = "jabiru_c2s_stanzas_in_total";
 pub const REFUSED: &str = "jabiru_c2s_refused_total";
 /// Failed attempts to authenticate.
 pub const AUTHENTICATION_FAILED: &str = "jabiru_c2s_authentication_failed_total";
+/// Links to other servers that were opened, by how we have proved who we are.
+pub const LINKS_OPENED: &str = "jabiru_s2s_manager_links_opened_total";
+/// Links to other servers that did not come about, by reason.
+pub const LINKS_FAILED: &str = "jabiru_s2s_manager_links_failed_total";
 
 /// Requests for somebody's presence that were ignored, for too many wait.
 pub const REQUESTS_REFUSED: &str = "jabiru_im_requests_refused_total";
@@ -28,7 +32,7 @@ pub const OFFLINE_STORED: &str = "jabiru_session_manager_offline_stored_total";
 /// Messages that came back because there was no room for them in the store.
 pub const OFFLINE_REFUSED: &str = "jabiru_session_manager_offline_refused_total";
 
-const ABOUT: [(&str, &str); 12] = [
+const ABOUT: [(&str, &str); 14] = [
     (GOSSIP_REFUSED, "Gossip datagrams thrown away, by reason."),
     (MESH_REFUSED, "Mesh connections refused, by reason."),
     (GOSSIP_BYTES, "Bytes of gossip datagrams that were sent, sealed."),
@@ -38,6 +42,8 @@ const ABOUT: [(&str, &str); 12] = [
     (STANZAS_IN, "Stanzas that clients of this node sent."),
     (REFUSED, "Connections of clients that were not served, by reason."),
     (AUTHENTICATION_FAILED, "Failed attempts to authenticate."),
+    (LINKS_OPENED, "Links to other servers that were opened, by how we proved ourselves."),
+    (LINKS_FAILED, "Links to other servers that did not come about, by reason."),
     (REQUESTS_REFUSED, "Requests for presence that were ignored, for too many wait."),
     (OFFLINE_STORED, "Messages that were stored for accounts that were away."),
     (OFFLINE_REFUSED, "Messages refused because an offline store was full."),

@@ -74,8 +74,6 @@ pub trait World {
     /// Whether the certificate that the peer of this connection has shown
     /// speaks for that domain now.
     fn vouches(&self, theirs: &Domain) -> bool;
-    /// Whether the peer has shown any certificate.
-    fn has_certificate(&self) -> bool;
     /// What our dialback keys are made of.
     fn secrets(&self) -> Secrets;
     /// An unpredictable stream id, never the same twice.
