@@ -95,6 +95,11 @@ impl Roots {
         Ok(Self(certificates.iter().filter_map(anchor).collect()))
     }
 
+    /// Nobody.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()
@@ -143,7 +148,8 @@ impl Roots {
 fn doubt(error: webpki::Error) -> Doubt {
     match error {
         webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. } => Doubt::Time,
-        webpki::Error::UnknownIssuer => Doubt::Issuer,
+        // the second: of somebody who only has the name of one whom we trust
+        webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => Doubt::Issuer,
         error => Doubt::Other(error),
     }
 }

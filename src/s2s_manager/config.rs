@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -149,6 +150,34 @@ impl Config {
         let own = own.map(|(name, own)| Ok((domain("s2s_manager.domains", &name)?, own)));
         self.domains = own.collect::<Result<_, _>>()?;
         Ok(self)
+    }
+}
+
+impl Config {
+    /// Keys with their values, and between which these may lie.
+    pub fn bounds(&self) -> Vec<(&'static str, u64, RangeInclusive<u64>)> {
+        let millis = |span: Span| u64::try_from(span.get().as_millis()).unwrap_or(u64::MAX);
+        let day = 86_400_000;
+        vec![
+            ("s2s_manager.idle_timeout", millis(self.idle_timeout), 100..=7 * day),
+            ("s2s_manager.connect_timeout", millis(self.connect_timeout), 100..=600_000),
+            ("s2s_manager.write_timeout", millis(self.write_timeout), 100..=3_600_000),
+            ("s2s_manager.queue_bytes_max", self.queue_bytes_max.bytes() as u64, 1 << 14..=1 << 30),
+            ("s2s_manager.queue_time_max", millis(self.queue_time_max), 100..=3_600_000),
+            ("s2s_manager.retry_after_min", millis(self.retry_after_min), 10..=day),
+            ("s2s_manager.retry_after_max", millis(self.retry_after_max), 10..=day),
+            ("s2s_manager.links_per_pair_max", self.links_per_pair_max as u64, 1..=256),
+            ("s2s_manager.links_per_node_max", self.links_per_node_max as u64, 1..=1_000_000),
+        ]
+    }
+
+    /// What must be the same on all nodes.
+    pub fn shared(&self) -> impl Serialize {
+        (
+            (self.enabled, self.require_tls, self.require_valid_certificate, self.dialback),
+            (self.allow.clone(), self.block.clone(), self.domains.clone()),
+            self.links_per_pair_max,
+        )
     }
 }
 

@@ -2,23 +2,26 @@
 //! life of a stream that only asks about a key.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::time::{Duration, sleep, timeout};
 use tracing::{Instrument, debug, debug_span, info};
 
 use crate::cluster::rows::LinkState;
 use crate::metrics;
 use crate::net::connection::{Connection, Turn};
+use crate::net::outbox::{Item, Outbox};
 use crate::s2s_manager::fault::LinkError;
 use crate::s2s_manager::link::{Link, Stands};
 use crate::s2s_manager::links::Links;
 use crate::s2s_manager::outgoing::{Dial, Done, Established};
 use crate::stream::server::incoming::Question;
 use crate::stream::server::outgoing::{Fault, Input, Output, Purpose};
-use crate::stream::server::{Policy, Proof, Verdict, World};
+use crate::stream::server::{Pair, Policy, Proof, Verdict, World};
 use crate::xml::framer::Frame;
-use crate::xmpp::error::StreamCondition;
+use crate::xmpp::error::{StreamCondition, StreamError};
 
 /// A link that ends sooner than this has failed: it would be opened again and
 /// again. A guess.
@@ -31,14 +34,19 @@ const FAREWELL_TIME_MAX: Duration = Duration::from_secs(5);
 /// A guess, below the patience of whoever waits for it.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
 
+/// The end of a stream on which all is well.
+const LAST_WORDS: Bytes = Bytes::from_static(b"</stream:stream>");
+
 /// Why a link that was open ends.
 enum End {
     /// We want it to: it was silent, or another node has one.
     Wanted,
     /// The peer wants it to.
     Closed,
-    /// It is of no more use.
-    Broken(LinkError),
+    /// The peer says what it may not say: these are our last words.
+    Wrong(Bytes, Fault),
+    /// The connection broke.
+    Lost,
 }
 
 impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
@@ -47,7 +55,9 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         let span = debug_span!("s2s", ours = %link.pair.ours, theirs = %link.pair.theirs);
         async {
             let begun = Instant::now();
-            match self.open(&link, policy).await {
+            self.active.fetch_add(1, Ordering::Relaxed);
+            let opened = self.open(&link, policy).await;
+            match opened {
                 Ok(Some(established)) => {
                     self.serve(&link, established, begun).await;
                 }
@@ -57,8 +67,9 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
                     self.forget(&link);
                     self.give_back(link.pair.clone(), link.outbox.close(), None);
                 }
-                Err(error) => self.fail(&link, error, Vec::new()).await,
+                Err(error) => self.fail(&link, error, Vec::new()),
             }
+            self.active.fetch_sub(1, Ordering::Relaxed);
         }
         .instrument(span)
         .await;
@@ -80,7 +91,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         }
     }
 
-    fn dial(&self, pair: crate::stream::server::Pair, policy: Policy, purpose: Purpose) -> Dial {
+    fn dial(&self, pair: Pair, policy: Policy, purpose: Purpose) -> Dial {
         let (trust, resolve) = (Arc::clone(&self.trust), Arc::clone(&self.resolve));
         Dial { trust, resolve, pair, policy, purpose }
     }
@@ -107,57 +118,58 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         self.tell(link, LinkState::Open);
         let opened = Instant::now();
         let end = self.write(link, &mut established).await;
-        let Established { mut connection, .. } = established;
-        let error = match end {
-            End::Wanted | End::Closed => {
-                if matches!(end, End::Wanted) {
-                    self.forget(link);
-                }
-                let unwritten = self.farewell(link, connection, &end).await;
-                self.cluster.remove(link.number);
-                return self.begin_again(link, unwritten);
-            }
-            End::Broken(error) => error,
-        };
-        // what is in the kernel's hands is on its way or lost
-        let _ =
-            timeout(FAREWELL_TIME_MAX, connection.flush(&crate::net::outbox::Outbox::new(0))).await;
-        let unwritten = connection.abandon();
-        debug!(%error, "link to a server lost");
-        if opened.elapsed() >= SHORT_LIFE {
-            self.cluster.remove(link.number);
-            return self.begin_again(link, unwritten);
+        let Established { connection, .. } = established;
+        if matches!(end, End::Wanted) {
+            // nothing more is given to it
+            self.forget(link);
         }
-        self.fail(link, error, unwritten).await;
+        let (unwritten, error) = match end {
+            End::Wanted => (self.farewell(link, connection, Vec::new()).await, None),
+            End::Closed => {
+                let unwritten = link.outbox.abort(LAST_WORDS);
+                (self.farewell(link, connection, unwritten).await, Some(LinkError::Lost))
+            }
+            End::Wrong(words, fault) => {
+                let unwritten = link.outbox.abort(words);
+                (self.farewell(link, connection, unwritten).await, Some(fault.into()))
+            }
+            End::Lost => (connection.abandon(), Some(LinkError::Lost)),
+        };
+        let has_more = !unwritten.is_empty() || !link.outbox.is_empty();
+        match error {
+            // it would be opened again and again
+            Some(error) if has_more && opened.elapsed() < SHORT_LIFE => {
+                self.fail(link, error, unwritten);
+            }
+            error => {
+                debug!(
+                    error = error.as_ref().map(tracing::field::display),
+                    "link to a server ended"
+                );
+                self.cluster.remove(link.number);
+                self.begin_again(link, unwritten);
+            }
+        }
     }
 
-    /// Our last words behind all that waits, then theirs.
+    /// Our last words behind all that waits, then theirs; `unwritten` will not
+    /// be written here, and comes back behind what was taken before it.
     async fn farewell(
         &self,
         link: &Link<T>,
         mut connection: Connection<T>,
-        end: &End,
-    ) -> Vec<crate::net::outbox::Item<T>> {
-        let mut unwritten = Vec::new();
-        if matches!(end, End::Closed) {
-            // it does not read any more: what waits goes by the next link
-            unwritten = link.outbox.abort("</stream:stream>".into());
-        } else {
-            link.outbox.finish("</stream:stream>".into());
-        }
+        unwritten: Vec<Item<T>>,
+    ) -> Vec<Item<T>> {
+        link.outbox.finish(LAST_WORDS);
+        // a server that does not read misses them
         let _ = timeout(FAREWELL_TIME_MAX, connection.write_out(&link.outbox)).await;
-        let mut first = connection.shutdown().await;
-        first.append(&mut unwritten);
-        first
+        let mut all = connection.shutdown().await;
+        all.extend(unwritten);
+        all
     }
 
     /// It is not tried again for a while, which all nodes know.
-    async fn fail(
-        &self,
-        link: &Arc<Link<T>>,
-        error: LinkError,
-        mut unwritten: Vec<crate::net::outbox::Item<T>>,
-    ) {
+    fn fail(&self, link: &Arc<Link<T>>, error: LinkError, mut unwritten: Vec<Item<T>>) {
         let kind = error.kind();
         info!(
             theirs = %link.pair.theirs,
@@ -165,16 +177,16 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             "no link to a server comes about"
         );
         metrics::count(metrics::LINKS_FAILED, kind.word());
-        let wait = self.note_failure(&link.pair, error);
+        let wait = self.note_failure(link, error);
         self.tell(link, LinkState::Failed(kind.code()));
         self.forget(link);
         unwritten.extend(link.outbox.close());
         self.give_back(link.pair.clone(), unwritten, Some(kind));
-        tokio::select! {
-            () = sleep(wait) => {}
-            () = link.end.notified() => {}
-        }
-        self.cluster.remove(link.number);
+        let (cluster, number) = (Arc::clone(&self.cluster), link.number);
+        tokio::spawn(async move {
+            sleep(wait).await;
+            cluster.remove(number);
+        });
     }
 
     /// Writes until the link ends.
@@ -191,13 +203,13 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
                         machine.handle(Input::Element(&raw), view, &mut out);
                     }
                     Ok(Some(Frame::Open(_))) | Err(_) => {
-                        let error = StreamCondition::BadFormat.into();
-                        return End::Broken(Fault::Spoke(error).into());
+                        let error = StreamError::from(StreamCondition::BadFormat);
+                        return End::Wrong(error.last_words(), Fault::Spoke(error));
                     }
                 }
                 for wish in out {
-                    if let Output::Close(_, fault) = wish {
-                        return End::Broken(fault.into());
+                    if let Output::Close(words, fault) = wish {
+                        return End::Wrong(words, fault);
                     }
                 }
             }
@@ -209,7 +221,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
                     Ok(Turn::Finished) => return End::Wanted,
                     Err(error) => {
                         debug!(%error, "a connection to a server has ended");
-                        return End::Broken(LinkError::Lost);
+                        return End::Lost;
                     }
                 },
                 () = link.end.notified() => return End::Wanted,
@@ -235,8 +247,8 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         });
         match asked.await {
             Ok(Ok(Established { done: Done::Answered(verdict), mut connection, .. })) => {
-                let words = crate::net::outbox::Outbox::new(0);
-                words.finish("</stream:stream>".into());
+                let words = Outbox::new(0);
+                words.finish(LAST_WORDS);
                 tokio::spawn(async move {
                     let _ = timeout(FAREWELL_TIME_MAX, connection.write_out(&words)).await;
                     connection.shutdown().await;

@@ -4,7 +4,7 @@
 //! Which node carries a stanza is decided in `choice`, by the router.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use crate::s2s_manager::fault::{Kind, LinkError};
 use crate::s2s_manager::link::Link;
 use crate::s2s_manager::resolve::Resolve;
 use crate::s2s_manager::trust::Trust;
-use crate::stream::server::Pair;
+use crate::stream::server::{Pair, Policy};
 
 /// The numbers of our rows lie above those of sessions.
 const NUMBERS: u64 = 1 << 63;
@@ -75,6 +75,8 @@ pub struct Links<T> {
     table: Mutex<Table<T>>,
     up: mpsc::Sender<Returned<T>>,
     next: AtomicU64,
+    /// Links that have not ended yet.
+    pub(super) active: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -93,6 +95,8 @@ pub struct Failed {
     pub until: Instant,
     /// Why it has failed the last time.
     pub error: LinkError,
+    /// The row by which others know.
+    number: u64,
 }
 
 impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
@@ -113,6 +117,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             table: Mutex::new(table),
             up,
             next: AtomicU64::new(0),
+            active: AtomicUsize::new(0),
         })
     }
 
@@ -181,7 +186,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         self: &Arc<Self>,
         table: &mut Table<T>,
         pair: &Pair,
-        policy: crate::stream::server::Policy,
+        policy: Policy,
         waiting: Vec<Item<T>>,
     ) -> Arc<Link<T>> {
         let number = NUMBERS | self.next.fetch_add(1, Ordering::Relaxed);
@@ -230,7 +235,8 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
 
     /// A link did not come about, or not for long; it is tried again after a
     /// while, which is what is given back.
-    pub(super) fn note_failure(&self, pair: &Pair, error: LinkError) -> Duration {
+    pub(super) fn note_failure(&self, link: &Link<T>, error: LinkError) -> Duration {
+        let Link { pair, number, .. } = link;
         let config = &self.trust.config;
         let (least, most) = (config.retry_after_min.get(), config.retry_after_max.get());
         let mut table = self.lock();
@@ -243,7 +249,9 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         // by chance, so that not all come at the same moment (RFC 6120 §3.3)
         let wait = longest.mul_f64(rand::rng().random_range(0.5..=1.0));
         if table.failed.len() < FAILED_MAX {
-            table.failed.insert(pair.clone(), Failed { times, until: now + wait, error });
+            table
+                .failed
+                .insert(pair.clone(), Failed { times, until: now + wait, error, number: *number });
         }
         wait
     }
@@ -308,7 +316,13 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
     /// others have failed; says how many there were.
     pub fn close(&self, theirs: &str) -> usize {
         let mut table = self.lock();
-        table.failed.retain(|pair, _| pair.theirs.as_str() != theirs);
+        table.failed.retain(|pair, failed| {
+            let is_meant = pair.theirs.as_str() == theirs;
+            if is_meant {
+                self.cluster.remove(failed.number);
+            }
+            !is_meant
+        });
         let all: Vec<_> = table.links.values().cloned().collect();
         let meant: Vec<_> = all.iter().filter(|link| link.pair.theirs.as_str() == theirs).collect();
         for link in &meant {
@@ -327,10 +341,16 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         }
     }
 
-    /// Links that carry something, or could not yet.
+    /// Links for which something waits.
     pub fn busy(&self) -> usize {
         let table = self.lock();
         table.links.values().filter(|link| !link.outbox.is_empty()).count()
+    }
+
+    /// Links that have not ended yet, though perhaps nothing is given to them
+    /// any more.
+    pub fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Table<T>> {

@@ -1,5 +1,6 @@
 //! Room 4: links to other servers, from any node, known to all.
 
+pub mod arrivals;
 pub mod certificate;
 pub mod choice;
 pub mod config;

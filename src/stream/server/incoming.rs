@@ -140,9 +140,8 @@ impl Incoming {
 
     /// What to write when the stream must end now, for a reason from outside.
     /// A header goes first if none was sent (RFC 6120 §4.9.1.2).
-    pub fn fail(&mut self, error: &StreamError, speaker: &str, world: &dyn World) -> Bytes {
-        let state = std::mem::replace(&mut self.state, State::Over);
-        let before = match state {
+    pub fn fail(&self, error: &StreamError, speaker: &str, world: &dyn World) -> Bytes {
+        let before = match self.state {
             State::Open(_) | State::Over => Bytes::new(),
             State::ExpectHeader(_) | State::Securing(..) => {
                 words::header(speaker, None, Some(&world.id()), Version::One)
