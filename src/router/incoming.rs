@@ -49,6 +49,7 @@ impl Router {
             Target::Fetch(seat) => self.fetch_for(seat, from),
             Target::End(account) => self.end_here(&account.bare()),
             Target::Server => self.again(stanza, way),
+            Target::InTurn => self.read(stanza, |stanza| self.behind(stanza, way)),
         }
     }
 
@@ -68,7 +69,11 @@ impl Router {
         };
         let is_stanza = matches!(
             label.target,
-            Target::Seats(_) | Target::Home { .. } | Target::SenderHome | Target::Server
+            Target::Seats(_)
+                | Target::Home { .. }
+                | Target::SenderHome
+                | Target::Server
+                | Target::InTurn
         );
         if reason == Reason::Full && is_stanza {
             return self.overloaded(stanza);
@@ -83,6 +88,7 @@ impl Router {
             }
             Target::SenderHome => self.read(stanza, |stanza| self.of_sender(stanza, way)),
             Target::Server => self.again(stanza, way),
+            Target::InTurn => self.read(stanza, |stanza| self.behind(stanza, way)),
             // the node and all its sessions are gone
             Target::Accounts(_) | Target::Announce | Target::Fetch(_) | Target::End(_) => {}
             // whoever asked hears that they are unavailable

@@ -6,6 +6,7 @@
 pub mod act;
 pub mod asking;
 pub mod elsewhere;
+pub mod foreign;
 pub mod incoming;
 pub mod last;
 pub mod looking;

@@ -49,6 +49,9 @@ pub enum Target {
     /// The receiver has a link to the server of the addressee, or may reach it:
     /// give it to that.
     Server,
+    /// The receiver is the home of the addressee: deliver it in the turn of its
+    /// account, behind what came before it.
+    InTurn,
 }
 
 /// The head of a parcel.

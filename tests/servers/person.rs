@@ -27,7 +27,10 @@ impl Person {
         let jid = format!("{user}@{}", service.domain);
         let mut raw = Raw::plain(&service.nodes.list[node]);
         raw.scram_at(service.domain, user, PASSWORD, "phone");
-        Person { jid, raw, heard: String::new() }
+        let mut person = Person { jid, raw, heard: String::new() };
+        person.send("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>");
+        person.hears("id='roster' type='result'");
+        person
     }
 
     pub fn send(&mut self, stanza: &str) {

@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod peer;
+mod recent;
 
 use std::collections::HashMap;
 use std::error::Error;

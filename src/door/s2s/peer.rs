@@ -16,6 +16,7 @@ use tracing::{debug, info};
 use crate::door::c2s::FAREWELL_TIME_MAX;
 use crate::door::entry::Port;
 use crate::door::s2s::S2s;
+use crate::door::s2s::recent::Recent;
 use crate::drain::Drain;
 use crate::metrics;
 use crate::net::connection::{Connection, Turn};
@@ -28,6 +29,7 @@ use crate::stream::server::incoming::{Incoming, Input, Output};
 use crate::stream::server::{Channel, Pair, Verdict};
 use crate::xml::framer::{Frame, Framer};
 use crate::xmpp::error::{StreamCondition, StreamError};
+use crate::xmpp::stanza::Stanza;
 
 /// What may wait for a server that comes: answers to its proofs. One byte more
 /// closes it. A guess.
@@ -46,6 +48,7 @@ pub struct Peer<'a> {
     asked: JoinSet<(Pair, Verdict)>,
     /// Since something was proved.
     arrived: Option<Arrived>,
+    recent: Recent,
 }
 
 /// Why nothing more is read.
@@ -80,6 +83,7 @@ impl<'a> Peer<'a> {
             view: View::plain(Arc::clone(door.rooms.servers.trust())),
             asked: JoinSet::new(),
             arrived: None,
+            recent: Recent::default(),
         }
     }
 
@@ -203,7 +207,7 @@ impl<'a> Peer<'a> {
                         arrived.arrival.note_stanza();
                     }
                     self.door.stanzas.increment(1);
-                    self.door.rooms.router.route(stanza);
+                    self.route(stanza);
                 }
                 Output::Answer(stanza) => self.door.rooms.router.route(stanza),
                 Output::Send(bytes) => {
@@ -273,6 +277,11 @@ impl<'a> Peer<'a> {
         Ok(())
     }
 
+    fn route(&mut self, stanza: Stanza) {
+        let order = self.recent.order(&stanza, std::time::Instant::now());
+        self.door.rooms.router.route_foreign(stanza, order);
+    }
+
     /// Takes what still comes, until the peer closes its stream.
     async fn hear_out(&mut self, connection: &mut Connection<()>) {
         loop {
@@ -289,7 +298,7 @@ impl<'a> Peer<'a> {
             }
             for wish in out {
                 match wish {
-                    Output::Stanza(stanza) => self.door.rooms.router.route(stanza),
+                    Output::Stanza(stanza) => self.route(stanza),
                     Output::Close(..) => return,
                     _ => {}
                 }

@@ -204,7 +204,6 @@ impl ExpectHeader {
             pairs: Vec::new(),
             failures: 0,
             is_challenged: false,
-            lang: header.lang.as_deref().filter(|lang| lang.len() <= 35).map(Into::into),
         };
         if is_versioned {
             out.push(Output::Send(open.features(policy.flatten(), world).write()));

@@ -23,7 +23,6 @@ pub(super) struct Open {
     pub(super) pairs: Vec<(Pair, Standing)>,
     pub(super) failures: u32,
     pub(super) is_challenged: bool,
-    pub(super) lang: Option<Box<str>>,
 }
 
 /// How far a pair of domains is.
@@ -122,9 +121,6 @@ impl Open {
         }
         if !world.serves(ours.as_str()) {
             return Err(StreamCondition::HostUnknown.into());
-        }
-        if stanza.lang.is_none() {
-            stanza.lang.clone_from(&self.lang);
         }
         stanza.payload = inheriting(&stanza.payload, SERVER);
         out.push(Output::Stanza(stanza));

@@ -114,7 +114,6 @@ impl Open {
         let is_certain = self.channel == Channel::Tls && world.vouches(&pair.theirs);
         let policy = world.policy(&pair.theirs);
         if !policy.is_some_and(|policy| is_certain || policy.accepts_dialback(self.channel)) {
-            say(Err(StanzaCondition::PolicyViolation));
             out.push(Output::Failed);
             let secured = "your certificate does not speak for your domain";
             let plain = "TLS comes first";

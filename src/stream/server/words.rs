@@ -17,7 +17,8 @@ pub enum Version {
     None,
 }
 
-/// Our header: `id` for a stream that has come.
+/// Our header: `id` for a stream that has come. One that we open names no
+/// language: its stanzas have many, and mostly name none.
 pub fn header(from: &str, to: Option<&str>, id: Option<&str>, version: Version) -> Bytes {
     let mut out = format!(
         "<?xml version='1.0'?><stream:stream xmlns='{SERVER}' xmlns:stream='{STREAM}' \
@@ -30,7 +31,10 @@ pub fn header(from: &str, to: Option<&str>, id: Option<&str>, version: Version) 
     if version == Version::One {
         out.extend_from_slice(b" version='1.0'");
     }
-    out.extend_from_slice(b" xml:lang='en'>");
+    if id.is_some() {
+        out.extend_from_slice(b" xml:lang='en'");
+    }
+    out.push(b'>');
     out.into()
 }
 
