@@ -6,6 +6,7 @@ pub mod checked;
 mod doors;
 mod ending;
 pub mod errors;
+mod federated;
 pub mod life;
 pub mod operated;
 mod remembered;
@@ -44,6 +45,7 @@ use crate::router::Router;
 use crate::server::admitted::{Admitted, Comer, admitted};
 use crate::server::checked::{name, ring};
 use crate::server::errors::StartError;
+use crate::server::federated::Servers;
 use crate::server::life::{next_life, prepare};
 use crate::server::operated::{operated, rules};
 use crate::session_manager::accounts::Accounts;
@@ -137,7 +139,10 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
         .collect();
     let features = xep::features(&extensions);
     let local = LocalRouter::new(extensions, Arc::clone(&rooms));
-    let router = Router::new(Arc::clone(&rooms), local, config.im.clone());
+    let servers = Servers::new(&config, &ring, &certificates, &rooms)?;
+    let (links, arrivals) = (Arc::clone(&servers.links), Arc::clone(&servers.arrivals));
+    let router = Router::new(Arc::clone(&rooms), local, Arc::clone(&links), config.im.clone());
+    let s2s = servers.open(&config, &certificates, &router)?;
     let place = config.c2s.public_address.as_ref().map(PublicAddress::as_str);
     let draining = Arc::new(Draining::new(Arc::clone(&cluster), Arc::clone(&sessions), place));
     let admin = Arc::new(Admin {
@@ -153,6 +158,8 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
         leaving: tokio::sync::Mutex::default(),
         limits: config.im.clone(),
         started,
+        servers: links,
+        arrivals,
         draining: Arc::clone(&draining),
         end: End::default(),
     });
@@ -193,8 +200,15 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
     for listener in web {
         tokio::spawn(http::serve(Arc::clone(&admin), metrics.clone(), listener));
     }
-    for door in doors {
-        doors::open(door, &c2s, drain.clone(), Arc::clone(&cluster));
+    for door in doors.clients {
+        let c2s = Arc::clone(&c2s);
+        let serve = move |who, port, front, drain| Arc::clone(&c2s).serve(who, port, front, drain);
+        doors::open(door, "clients", drain.clone(), Arc::clone(&cluster), serve);
+    }
+    for door in doors.servers {
+        let s2s = Arc::clone(&s2s);
+        let serve = move |who, port, front, drain| Arc::clone(&s2s).serve(who, port, front, drain);
+        doors::open(door, "servers", drain.clone(), Arc::clone(&cluster), serve);
     }
     drop(drain);
     let own = cluster.address().to_string();

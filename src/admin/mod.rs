@@ -29,7 +29,10 @@ use crate::cluster::registry::Registry;
 use crate::extension::Rooms;
 use crate::im;
 use crate::router::Router;
+use crate::s2s_manager::arrivals::Arrivals;
+use crate::s2s_manager::links::Links;
 use crate::session_manager::draining::Draining;
+use crate::session_manager::session::Held;
 use crate::session_manager::sessions::Sessions;
 
 /// The topics of our questions to other nodes.
@@ -74,6 +77,10 @@ pub struct Admin {
     pub limits: im::config::Config,
     /// Since when this node serves.
     pub started: Instant,
+    /// Links to other servers.
+    pub servers: Arc<Links<Held>>,
+    /// Streams of other servers.
+    pub arrivals: Arc<Arrivals>,
     /// Whether this node drains.
     pub draining: Arc<Draining>,
     /// Wanted when the operator wants this node to stop.

@@ -48,6 +48,8 @@ impl Router {
             Target::Announce => self.announce_when_seen(from),
             Target::Fetch(seat) => self.fetch_for(seat, from),
             Target::End(account) => self.end_here(&account.bare()),
+            Target::Server => self.again(stanza, way),
+            Target::InTurn => self.read(stanza, |stanza| self.behind(stanza, way)),
         }
     }
 
@@ -65,8 +67,14 @@ impl Router {
             Ok(opened) => opened,
             Err(error) => return warn!(%error, "a parcel of ours was thrown away"),
         };
-        let is_stanza =
-            matches!(label.target, Target::Seats(_) | Target::Home { .. } | Target::SenderHome);
+        let is_stanza = matches!(
+            label.target,
+            Target::Seats(_)
+                | Target::Home { .. }
+                | Target::SenderHome
+                | Target::Server
+                | Target::InTurn
+        );
         if reason == Reason::Full && is_stanza {
             return self.overloaded(stanza);
         }
@@ -79,6 +87,8 @@ impl Router {
                 self.again(stanza, Way { time, is_repeated, ..way });
             }
             Target::SenderHome => self.read(stanza, |stanza| self.of_sender(stanza, way)),
+            Target::Server => self.again(stanza, way),
+            Target::InTurn => self.read(stanza, |stanza| self.behind(stanza, way)),
             // the node and all its sessions are gone
             Target::Accounts(_) | Target::Announce | Target::Fetch(_) | Target::End(_) => {}
             // whoever asked hears that they are unavailable

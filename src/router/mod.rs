@@ -5,6 +5,8 @@
 
 pub mod act;
 pub mod asking;
+pub mod elsewhere;
+pub mod foreign;
 pub mod incoming;
 pub mod last;
 pub mod looking;
@@ -39,8 +41,9 @@ use crate::router::act::Way;
 use crate::router::parcel::Seats;
 use crate::router::storing::Mail;
 use crate::router::turns::Turns;
+use crate::s2s_manager::links::Links;
 use crate::session_manager::delivery::{self, Candidate, Plan};
-use crate::session_manager::session::{Seat, SessionNumber};
+use crate::session_manager::session::{Held, Seat, SessionNumber};
 use crate::session_manager::sessions::Entries;
 use crate::xmpp::error::{StanzaCondition, StanzaError};
 use crate::xmpp::jid::{FullJid, Jid};
@@ -53,6 +56,7 @@ pub struct Router {
     this: Weak<Self>,
     rooms: Arc<Rooms>,
     local: LocalRouter,
+    servers: Arc<Links<Held>>,
     config: im::config::Config,
     turns: Arc<Turns>,
     /// The nodes whose sessions ours have heard of.
@@ -77,15 +81,23 @@ pub struct Work {
     pub handed_out: usize,
     /// Deliveries that no other node has taken yet.
     pub letters: usize,
+    /// Links to other servers for which something waits.
+    pub links: usize,
 }
 
 impl Router {
     /// A router over the rooms below.
-    pub fn new(rooms: Arc<Rooms>, local: LocalRouter, config: im::config::Config) -> Arc<Self> {
+    pub fn new(
+        rooms: Arc<Rooms>,
+        local: LocalRouter,
+        servers: Arc<Links<Held>>,
+        config: im::config::Config,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             rooms,
             local,
+            servers,
             config,
             turns: Arc::default(),
             known: Mutex::default(),
@@ -107,6 +119,7 @@ impl Router {
             accounts: self.turns.count(),
             handed_out: self.rooms.offline.handed_out(),
             letters: self.rooms.cluster.undelivered(),
+            links: self.servers.busy(),
         }
     }
 
@@ -120,7 +133,7 @@ impl Router {
         let Some(to) = stanza.to.clone() else { return };
         trace!(kind = stanza.kind.name(), %to, "stanza routed");
         if !self.rooms.serves(to.domain()) {
-            return self.bounce(&stanza, StanzaCondition::RemoteServerNotFound.into());
+            return self.elsewhere(stanza, way);
         }
         match to.local() {
             None => self.host(stanza),

@@ -46,6 +46,12 @@ pub enum Target {
     /// Have the presence of this account shown to the receiver's own sessions
     /// of the account that probes.
     Shown(Jid),
+    /// The receiver has a link to the server of the addressee, or may reach it:
+    /// give it to that.
+    Server,
+    /// The receiver is the home of the addressee: deliver it in the turn of its
+    /// account, behind what came before it.
+    InTurn,
 }
 
 /// The head of a parcel.

@@ -1,4 +1,6 @@
-//! From an open socket to a bound session: negotiation as states. Pure.
+//! From an open socket to a bound session, or to a server that has proved who
+//! it is: negotiation as states. Pure.
 
 pub mod negotiation;
 pub mod sasl;
+pub mod server;

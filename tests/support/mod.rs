@@ -190,6 +190,8 @@ impl Nodes {
             "[server]\ndomains = [\"{DOMAIN}\", \"other.localhost\"]\n\
              [[tls]]\ncertificate = {:?}\nkey = {:?}\n\
              [c2s]\nlisten = [\"{host}:{}\"]\ndirect_tls_listen = [\"{host}:{}\"]\n\
+             [s2s]\nlisten = []\ndirect_tls_listen = []\n\
+             [s2s_manager]\nenabled = false\n\
              [cluster]\nname = \"{name}\"\nlisten = \"{host}:{}\"\nseeds = [{}]\n\
              cookie_file = \"../cookie\"\n\
              [admin]\nsocket = \"control.sock\"\nhttp_listen = [\"{host}:{}\"]\n\
