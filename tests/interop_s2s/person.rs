@@ -26,6 +26,10 @@ impl Person {
         domain: &str,
     ) -> Person {
         let mut person = Person::bound(trust, door, user, domain).await;
+        // only who asks for the roster hears of its changes
+        person.say("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>").await;
+        let is_roster = |stanza: &str| attribute(stanza, "id") == Some("roster");
+        person.hear("its roster", is_roster).await;
         person.say("<presence/>").await;
         let own = format!("{user}@{domain}");
         person.hear("its own presence", |stanza| is_from(stanza, "<presence", &own)).await;

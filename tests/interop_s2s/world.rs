@@ -43,6 +43,11 @@ impl World {
         world
     }
 
+    /// An authority that nobody trusts.
+    pub fn stranger(&self) -> Authority {
+        Authority::found(&self.folder.path().join("stranger"))
+    }
+
     /// Where a server runs.
     pub fn place(&self, at: usize) -> Place {
         self.stage.places().swap_remove(at)
