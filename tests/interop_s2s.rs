@@ -11,6 +11,7 @@ mod support;
 
 #[path = "interop_s2s/authority.rs"]
 mod authority;
+#[allow(dead_code)]
 #[path = "faults/net.rs"]
 mod net;
 #[path = "interop_s2s/ours.rs"]
