@@ -19,6 +19,7 @@ pub mod stream;
 
 pub mod cluster;
 
+pub mod s2s_manager;
 pub mod session_manager;
 
 pub mod extension;

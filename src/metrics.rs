@@ -26,6 +26,18 @@ pub const COMPONENTS: &str = "jabiru_component_routes";
 pub const COMPONENT_STANZAS_IN: &str = "jabiru_component_stanzas_in_total";
 /// Connections of components that were not served, by reason.
 pub const COMPONENTS_REFUSED: &str = "jabiru_component_refused_total";
+/// Connections of other servers that were not served, by reason.
+pub const S2S_REFUSED: &str = "jabiru_s2s_refused_total";
+/// Proofs of who they are that other servers gave in vain.
+pub const S2S_PROOF_FAILED: &str = "jabiru_s2s_proof_failed_total";
+/// Streams of other servers that we have ended, by the stream error.
+pub const S2S_CLOSED: &str = "jabiru_s2s_closed_total";
+/// Stanzas that other servers sent to this node.
+pub const S2S_STANZAS_IN: &str = "jabiru_s2s_stanzas_in_total";
+/// Links to other servers that were opened, by how we have proved who we are.
+pub const LINKS_OPENED: &str = "jabiru_s2s_manager_links_opened_total";
+/// Links to other servers that did not come about, by reason.
+pub const LINKS_FAILED: &str = "jabiru_s2s_manager_links_failed_total";
 
 /// Requests for somebody's presence that were ignored, for too many wait.
 pub const REQUESTS_REFUSED: &str = "jabiru_im_requests_refused_total";
@@ -34,7 +46,7 @@ pub const OFFLINE_STORED: &str = "jabiru_session_manager_offline_stored_total";
 /// Messages that came back because there was no room for them in the store.
 pub const OFFLINE_REFUSED: &str = "jabiru_session_manager_offline_refused_total";
 
-const ABOUT: [(&str, &str); 15] = [
+const ABOUT: [(&str, &str); 21] = [
     (GOSSIP_REFUSED, "Gossip datagrams thrown away, by reason."),
     (MESH_REFUSED, "Mesh connections refused, by reason."),
     (GOSSIP_BYTES, "Bytes of gossip datagrams that were sent, sealed."),
@@ -47,6 +59,12 @@ const ABOUT: [(&str, &str); 15] = [
     (COMPONENTS, "Routes to components of this node: one for each instance and domain."),
     (COMPONENT_STANZAS_IN, "Stanzas that components of this node sent."),
     (COMPONENTS_REFUSED, "Connections of components that were not served, by reason."),
+    (S2S_REFUSED, "Connections of other servers that were not served, by reason."),
+    (S2S_PROOF_FAILED, "Proofs of who they are that other servers gave in vain."),
+    (S2S_CLOSED, "Streams of other servers that we have ended, by the stream error."),
+    (S2S_STANZAS_IN, "Stanzas that other servers sent to this node."),
+    (LINKS_OPENED, "Links to other servers that were opened, by how we proved ourselves."),
+    (LINKS_FAILED, "Links to other servers that did not come about, by reason."),
     (REQUESTS_REFUSED, "Requests for presence that were ignored, for too many wait."),
     (OFFLINE_STORED, "Messages that were stored for accounts that were away."),
     (OFFLINE_REFUSED, "Messages refused because an offline store was full."),

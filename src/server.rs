@@ -7,6 +7,7 @@ mod components;
 mod doors;
 mod ending;
 pub mod errors;
+mod federated;
 pub mod life;
 pub mod operated;
 mod remembered;
@@ -45,6 +46,7 @@ use crate::router::Router;
 use crate::server::admitted::{Admitted, Comer, admitted};
 use crate::server::checked::{name, ring, secrets};
 use crate::server::errors::StartError;
+use crate::server::federated::Servers;
 use crate::server::life::{next_life, prepare};
 use crate::server::operated::{operated, rules};
 use crate::session_manager::accounts::Accounts;
@@ -92,7 +94,6 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
     // doors first: what is taken must stop us before others know us
     let (trigger, drain) = drain::signal();
     let doors = doors::bind(&config)?;
-    let component_doors = components::bind(&config)?;
     let control = socket::bind(&config.admin.socket)
         .map_err(|source| failed(config.admin.socket.display(), source))?;
     let mut web = Vec::new();
@@ -141,8 +142,17 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
     let features = xep::features(&extensions);
     let local = LocalRouter::new(extensions, Arc::clone(&rooms));
     let components = components::of(&config, &cluster);
-    let router = Router::new(Arc::clone(&rooms), local, config.im.clone(), Arc::clone(&components));
+    let servers = Servers::new(&config, &ring, &certificates, &rooms)?;
+    let (links, arrivals) = (Arc::clone(&servers.links), Arc::clone(&servers.arrivals));
+    let router = Router::new(
+        Arc::clone(&rooms),
+        local,
+        Arc::clone(&links),
+        config.im.clone(),
+        Arc::clone(&components),
+    );
     let component = components::door(&config, secrets, (&router, &components), &certificates)?;
+    let s2s = servers.open(&config, &certificates, &router)?;
     let place = config.c2s.public_address.as_ref().map(PublicAddress::as_str);
     let draining = Arc::new(Draining::new(Arc::clone(&cluster), Arc::clone(&sessions), place));
     let admin = Arc::new(Admin {
@@ -158,6 +168,8 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
         leaving: tokio::sync::Mutex::default(),
         limits: config.im.clone(),
         started,
+        servers: links,
+        arrivals,
         draining: Arc::clone(&draining),
         components: Arc::clone(&components),
         end: End::default(),
@@ -199,11 +211,21 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
     for listener in web {
         tokio::spawn(http::serve(Arc::clone(&admin), metrics.clone(), listener));
     }
-    for door in doors {
-        doors::open(door, &c2s, drain.clone(), Arc::clone(&cluster));
+    for door in doors.clients {
+        let c2s = Arc::clone(&c2s);
+        let serve = move |who, port, front, drain| Arc::clone(&c2s).serve(who, port, front, drain);
+        doors::open(door, "clients", drain.clone(), Arc::clone(&cluster), serve);
     }
-    for door in component_doors {
-        components::open(door, &component, drain.clone(), Arc::clone(&cluster));
+    for door in doors.servers {
+        let s2s = Arc::clone(&s2s);
+        let serve = move |who, port, front, drain| Arc::clone(&s2s).serve(who, port, front, drain);
+        doors::open(door, "servers", drain.clone(), Arc::clone(&cluster), serve);
+    }
+    for door in doors.components {
+        let component = Arc::clone(&component);
+        let serve =
+            move |who, port, front, drain| Arc::clone(&component).serve(who, port, front, drain);
+        doors::open(door, "components", drain.clone(), Arc::clone(&cluster), serve);
     }
     drop(drain);
     let own = cluster.address().to_string();

@@ -3,9 +3,10 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+use support::disk::SmallDisk;
 use support::{DOMAIN, JABIRU, Nodes, run, wait_for};
 
 #[test]
@@ -58,38 +59,6 @@ fn many_changes_of_one_row_on_all_nodes_end_in_the_same() {
     );
 }
 
-/// A disk of its own, that can be full.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path, size: &str) -> Self {
-        std::fs::create_dir_all(at).expect("writable");
-        let size = format!("size={size},mode=700");
-        let mut mount = Command::new("mount");
-        let mount = mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at);
-        assert!(mount.status().expect("mount").success(), "this test needs to be root");
-        Self(at.to_owned())
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.0.join("ballast")
-    }
-
-    /// Fills it to the last byte.
-    fn fill(&self) {
-        use std::io::Write;
-        let mut ballast = std::fs::File::create(self.ballast()).expect("writable");
-        while ballast.write_all(&[0; 4096]).is_ok() {}
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // lazily: a node of a test that failed may still have files there
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_refuses_changes_loses_nothing_and_recovers() {
     let mut nodes = Nodes::prepare(2, "");
@@ -118,7 +87,7 @@ fn a_full_disk_refuses_changes_loses_nothing_and_recovers() {
     wait_for("the other node says so", || {
         nodes.list[1].verdict().is_some_and(|verdict| verdict.contains("n0 cannot keep changes"))
     });
-    std::fs::remove_file(disk.ballast()).expect("ours");
+    disk.relieve();
     wait_for("it is ready again", || nodes.list[0].http("/readyz").starts_with("HTTP/1.1 200"));
     assert!(add(&nodes.list[0], 999).0);
     // what n1 kept alone meanwhile is fetched without waiting for a minute

@@ -25,8 +25,6 @@ mod odd;
 mod story;
 #[path = "faults/twins.rs"]
 mod twins;
-#[path = "faults/wire.rs"]
-mod wire;
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
@@ -34,6 +32,8 @@ use std::time::Duration;
 
 use delay::Delay;
 use story::Story;
+use support::Nodes;
+use support::disk::SmallDisk;
 use twins::{Twins, all_know, befriend};
 
 /// One story at a time: each judges times.
@@ -54,6 +54,18 @@ const fn seconds(count: u64) -> Duration {
 
 /// What messages between healthy nodes may take while another is frozen.
 const FAST: Duration = Duration::from_millis(50);
+
+/// Whether a node finds this wrong.
+fn says(story: &Story, at: usize, words: &str) -> bool {
+    story.nodes.list[at].verdict().is_some_and(|verdict| verdict.contains(words))
+}
+
+/// What a node says of the cluster, besides its verdict.
+fn notes(story: &Story, at: usize) -> Vec<String> {
+    let status = story.nodes.list[at].status();
+    let notes = status.map(|status| status["notes"].clone()).unwrap_or_default();
+    serde_json::from_value(notes).unwrap_or_default()
+}
 
 #[test]
 fn a_node_is_killed_and_comes_back() {
@@ -126,12 +138,13 @@ fn a_node_stands_still_for_long() {
 async fn freeze(time: u64) {
     let mut story = Story::begin(3).await;
     story.all_may_lose(1);
+    let usual = story.usual().await;
     let begin = story.load.now();
     story.signal(1, "-STOP");
     story.talk(seconds(time)).await;
     let end = story.load.now();
     story.signal(1, "-CONT");
-    story.must_be_fast(&[0, 2], (begin, end), FAST);
+    story.must_be_fast(&[0, 2], (begin, end), Some(usual), FAST);
     story.end().await;
 }
 
@@ -141,7 +154,13 @@ fn two_that_do_not_reach_each_other_go_through_a_third() {
         let mut story = Story::begin(3).await;
         story.cut_pair(0, 2);
         story.talk(seconds(5)).await;
+        // an operator sees it from anywhere
+        for (from, to) in [("n0", "n2"), ("n2", "n0")] {
+            let note = format!("{from} cannot reach {to} itself: it goes through n1");
+            story.wait(&note, |story| notes(story, 1).contains(&note)).await;
+        }
         story.heal();
+        story.wait("all is direct again", |story| notes(story, 1).is_empty()).await;
         story.end().await;
     });
 }
@@ -253,7 +272,7 @@ fn all_packets_come_late() {
         story.talk(seconds(7)).await;
         let end = story.load.now();
         // a way, and two more for what was overtaken and counts as lost
-        story.must_be_fast(&[0, 1, 2], (begin, end), Duration::from_millis(1_200));
+        story.must_be_fast(&[0, 1, 2], (begin, end), None, Duration::from_millis(1_200));
         story.heal();
         delay.end();
         story.end().await;
@@ -294,16 +313,39 @@ fn a_node_has_no_file_descriptors_left() {
 #[test]
 fn a_disk_is_slow() {
     tell(async {
-        let mut story = Story::begin_with(3, |nodes| {
-            let folder = nodes.folder.path().to_owned();
-            nodes.list[1].place.slow_disk(&folder);
-        })
-        .await;
+        let mut slow = None;
+        let prepare = |nodes: &mut Nodes| {
+            slow = Some(nodes.list[1].place.slow_disk(nodes.folder.path()));
+        };
+        let mut story = Story::begin_with(3, prepare).await;
+        let usual = story.usual().await;
+        slow.expect("prepared").begin();
         let begin = story.load.now();
         story.talk(seconds(4)).await;
         let end = story.load.now();
         // what needs no disk does not wait for many syncs of one
-        story.must_be_fast(&[0, 2], (begin, end), FAST);
+        story.must_be_fast(&[0, 2], (begin, end), Some(usual), FAST);
+        story.end().await;
+    });
+}
+
+#[test]
+fn a_disk_is_full() {
+    tell(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let disk = SmallDisk::mount(folder.path(), "8m");
+        let place = format!("[server]\ndata_dir = {:?}", folder.path());
+        let prepare = |nodes: &mut Nodes| nodes.list[1].configure("[server]", &place);
+        let mut story = Story::begin_with(3, prepare).await;
+        let usual = story.usual().await;
+        disk.fill();
+        let begin = story.load.now();
+        story.wait("its store fails", |story| says(story, 2, "n1 cannot keep changes")).await;
+        story.talk(seconds(4)).await;
+        let end = story.load.now();
+        // what needs no disk goes on
+        story.must_be_fast(&[0, 2], (begin, end), Some(usual), FAST);
+        disk.relieve();
         story.end().await;
     });
 }

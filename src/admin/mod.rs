@@ -13,6 +13,7 @@ pub mod report;
 pub mod requests;
 pub mod sending;
 pub mod socket;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +31,10 @@ use crate::extension::Rooms;
 use crate::im;
 use crate::router::Router;
 use crate::router::components::Components;
+use crate::s2s_manager::arrivals::Arrivals;
+use crate::s2s_manager::links::Links;
 use crate::session_manager::draining::Draining;
+use crate::session_manager::session::Held;
 use crate::session_manager::sessions::Sessions;
 
 /// The topics of our questions to other nodes.
@@ -77,6 +81,10 @@ pub struct Admin {
     pub limits: im::config::Config,
     /// Since when this node serves.
     pub started: Instant,
+    /// Links to other servers.
+    pub servers: Arc<Links<Held>>,
+    /// Streams of other servers.
+    pub arrivals: Arc<Arrivals>,
     /// Whether this node drains.
     pub draining: Arc<Draining>,
     /// The components of all nodes.

@@ -8,13 +8,11 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tracing::warn;
 
+use crate::admin::verdict::{CLOCK_OFF_MAX, faults, notes};
 use crate::admin::{ANSWER_TIME_MAX, Admin, topic};
 use crate::cluster::node::{NodeId, NodeState};
 use crate::cluster::protocol::Protocol;
-
-/// Clocks that differ by more are named. A guess: less than what people
-/// notice in the times of their messages.
-const CLOCK_OFF_MAX: Duration = Duration::from_secs(5);
+use crate::cluster::view::{PeerView, Way};
 
 /// A hidden node that gossip still hears after this long is not dead, but out
 /// of reach: gossip takes up to 0.75 s to notice a death.
@@ -62,6 +60,9 @@ pub struct NodeReport {
     /// Its cookies, by fingerprint; the first is used.
     #[serde(default)]
     pub cookies: Vec<String>,
+    /// Nodes that it reaches by another only, and by which: names.
+    #[serde(default)]
+    pub detours: Vec<(String, String)>,
     /// Seconds until those who are left are asked to move, while it drains.
     pub draining_for: Option<u64>,
 }
@@ -148,6 +149,7 @@ impl NodeReport {
             clock: u64::try_from(clock.as_millis()).unwrap_or(u64::MAX),
             settings: admin.settings.clone(),
             cookies: admin.ring.fingerprints(),
+            detours: detours(&cluster.peers()),
             draining_for: admin
                 .draining
                 .until()
@@ -162,10 +164,11 @@ impl NodeReport {
 }
 
 /// What another node answered, and how long it took.
-struct Heard {
-    report: NodeReport,
+pub(super) struct Heard {
+    pub(super) report: NodeReport,
     took: Duration,
-    clock_off: i64,
+    /// Milliseconds that its clock is ahead of ours.
+    pub(super) clock_off: i64,
 }
 
 impl Status {
@@ -262,56 +265,17 @@ pub async fn watch_clocks(admin: std::sync::Arc<Admin>) {
     }
 }
 
-/// What is not as it should be.
-fn faults(own: &NodeReport, heard: &[Heard], silent: &[String]) -> Vec<String> {
-    let mut faults = Vec::new();
-    for name in silent {
-        faults.push(format!("{name} does not answer"));
-    }
-    for report in heard.iter().map(|heard| &heard.report).chain([own]) {
-        if let Some(failing) = &report.durable_failing {
-            faults.push(format!("{} cannot keep changes: {failing}", report.name));
-        }
-    }
-    for Heard { report, clock_off, .. } in heard {
-        if report.members != own.members {
-            faults.push(format!("{} sees other nodes than {}", report.name, own.name));
-        }
-        if report.durable_digest != own.durable_digest {
-            faults.push(format!("{} has other durable rows than {}", report.name, own.name));
-        }
-        let differs = |(name, number): &(&String, &u64)| {
-            own.settings.get(*name).is_some_and(|ours| ours != *number)
-        };
-        let differing: Vec<&str> =
-            report.settings.iter().filter(differs).map(|(name, _)| name.as_str()).collect();
-        if !differing.is_empty() {
-            let (names, ours) = (differing.join(", "), &own.name);
-            faults.push(format!("{} has another configuration than {ours}: {names}", report.name));
-        }
-        let off = clock_off.unsigned_abs();
-        if u128::from(off) > CLOCK_OFF_MAX.as_millis() {
-            faults
-                .push(format!("the clocks of {} and {} differ by {off} ms", report.name, own.name));
-        }
-    }
-    faults
-}
-
-/// What is under way.
-fn notes(own: &NodeReport, heard: &[Heard]) -> Vec<String> {
-    let reports = || heard.iter().map(|heard| &heard.report).chain([own]);
-    let used = |report: &NodeReport| report.cookies.first().cloned().unwrap_or_default();
-    let is_changing = reports().any(|one| one.cookies.len() > 1 || used(one) != used(own));
-    let mut notes = Vec::new();
-    if is_changing {
-        let mut cookies: Vec<String> = reports()
-            .map(|report| format!("{} uses {}", report.name, report.cookies.join(", accepts ")))
-            .collect();
-        cookies.sort();
-        notes.push(format!("the cookie is being changed: {}", cookies.join("; ")));
-    }
-    notes
+/// Who is not reached directly, and by whom instead.
+fn detours(peers: &[PeerView]) -> Vec<(String, String)> {
+    let name = |id: NodeId| {
+        let by = peers.iter().find(|peer| peer.node.id == id);
+        by.map_or_else(|| id.to_string(), |by| by.node.name.to_string())
+    };
+    let detour = |peer: &PeerView| match peer.way {
+        Way::Relay(by) if peer.is_visible => Some((peer.node.name.to_string(), name(by))),
+        Way::Relay(_) | Way::Direct | Way::None => None,
+    };
+    peers.iter().filter_map(detour).collect()
 }
 
 fn own_line(own: &NodeReport) -> NodeLine {

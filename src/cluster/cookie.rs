@@ -32,6 +32,8 @@ pub enum Purpose {
     Mesh,
     /// Making up what accounts that do not exist seem to have.
     MadeUpAccounts,
+    /// Dialback keys (XEP-0185).
+    Dialback,
     /// Showing which cookie it is.
     Fingerprint,
 }
@@ -118,6 +120,7 @@ impl Cookie {
             Purpose::Gossip => b"jabiru 1 gossip",
             Purpose::Mesh => b"jabiru 1 mesh",
             Purpose::MadeUpAccounts => b"jabiru 1 made-up accounts",
+            Purpose::Dialback => b"jabiru 1 dialback",
             Purpose::Fingerprint => b"jabiru 1 fingerprint",
         };
         let mut key = Zeroizing::new([0; 32]);

@@ -25,6 +25,7 @@ pub struct Keys {
     pub(super) mesh: Vec<Zeroizing<[u8; 32]>>,
     pub(super) gossip: Vec<XChaCha20Poly1305>,
     fingerprints: Vec<String>,
+    dialback: Vec<Zeroizing<[u8; 32]>>,
     /// Of the one in use.
     made_up: Zeroizing<[u8; 32]>,
 }
@@ -40,6 +41,7 @@ impl Keys {
             mesh: cookies.iter().map(|cookie| cookie.key(Purpose::Mesh)).collect(),
             gossip: cookies.iter().map(gossip).collect(),
             fingerprints: cookies.iter().map(fingerprint).collect(),
+            dialback: cookies.iter().map(|cookie| cookie.key(Purpose::Dialback)).collect(),
             made_up: cookies
                 .first()
                 .map(|one| one.key(Purpose::MadeUpAccounts))
@@ -94,6 +96,12 @@ impl Keyring {
     /// that is in use when this is called.
     pub fn made_up(&self) -> Zeroizing<[u8; 32]> {
         self.keys().made_up.clone()
+    }
+
+    /// What dialback keys are made of, the one in use first: any node knows
+    /// those of any other.
+    pub fn dialback(&self) -> Vec<Zeroizing<[u8; 32]>> {
+        self.keys().dialback.clone()
     }
 
     /// A short name for each, the one in use first. It tells nobody a cookie,

@@ -64,6 +64,20 @@ pub struct LinkRow {
     pub ours: Box<str>,
     /// Their domain.
     pub theirs: Box<str>,
+    /// How far it is.
+    pub state: LinkState,
+}
+
+/// How far a server link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LinkState {
+    /// It is being opened; what is given to it waits.
+    Opening,
+    /// Stanzas are written to it.
+    Open,
+    /// It has failed, and its owner does not try again as long as this row
+    /// stands. The number says why, to whoever knows servers.
+    Failed(u8),
 }
 
 /// Any row of the soft tables.
@@ -204,12 +218,22 @@ impl Row for LinkRow {
     const KIND: Kind = Kind::Link;
 
     fn pack(&self) -> Packed {
-        pack_pair(&self.theirs, &self.ours)
+        let small = match self.state {
+            LinkState::Opening => [0, 0, 0],
+            LinkState::Open => [1, 0, 0],
+            LinkState::Failed(reason) => [2, reason, 0],
+        };
+        Packed { small, ..pack_pair(&self.theirs, &self.ours) }
     }
 
     fn unpack(packed: &Packed, _owner: NodeId) -> LinkRow {
         let (theirs, ours) = packed.pair();
-        LinkRow { ours: ours.into(), theirs: theirs.into() }
+        let state = match packed.small {
+            [0, ..] => LinkState::Opening,
+            [1, ..] => LinkState::Open,
+            [_, reason, _] => LinkState::Failed(reason),
+        };
+        LinkRow { ours: ours.into(), theirs: theirs.into(), state }
     }
 }
 
@@ -297,8 +321,10 @@ mod tests {
             title: "Chat / rooms".into(),
         };
         check(SoftRow::Route(route), "chat.example.org");
-        let link = LinkRow { ours: "example.org".into(), theirs: "example.net".into() };
-        check(SoftRow::Link(link), "example.net");
+        for state in [LinkState::Opening, LinkState::Open, LinkState::Failed(7)] {
+            let (ours, theirs) = ("example.org".into(), "example.net".into());
+            check(SoftRow::Link(LinkRow { ours, theirs, state }), "example.net");
+        }
     }
 
     #[test]

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::config::Config;
+use crate::door::component::config as component;
 use crate::door::component::config::{Component, WEIGHT_MAX};
 use crate::stream::component::NAME_BYTES_MAX;
+use crate::units::Span;
 use crate::xmpp::jid::Domain;
 
 /// Buckets of one domain: as ejabberd's, which has had these for long.
@@ -17,6 +19,7 @@ type Fault = (&'static str, String);
 pub(super) fn faults(config: &Config) -> Vec<Fault> {
     let mut faults = Vec::new();
     let component = &config.component;
+    bounds(component, &mut faults);
     let ours: BTreeSet<Domain> = config.domains().into_iter().collect();
     let mut seen = BTreeSet::new();
     for (domain, _) in component.all_domains() {
@@ -60,6 +63,23 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
     faults
 }
 
+fn bounds(component: &component::Config, faults: &mut Vec<Fault>) {
+    let millis = |span: Span| u64::try_from(span.get().as_millis()).unwrap_or(u64::MAX);
+    let negotiation = millis(component.negotiation_timeout);
+    let stanza = component.stanza_bytes_max.bytes() as u64;
+    for (key, value, low, high) in [
+        ("component.negotiation_timeout", negotiation, 1_000, 600_000),
+        ("component.write_timeout", millis(component.write_timeout), 1_000, 3_600_000),
+        ("component.connections_max", component.connections_max as u64, 1, 100_000),
+        ("component.stanza_bytes_max", stanza, 10_000, 512 << 10),
+        ("component.outbox_bytes_max", component.outbox_bytes_max.bytes() as u64, 16_384, 1 << 30),
+    ] {
+        if !(low..=high).contains(&value) {
+            faults.push((key, format!("{value} is not between {low} and {high}")));
+        }
+    }
+}
+
 fn of_one(domain: &Domain, one: &Component, faults: &mut Vec<Fault>) {
     let sources = [one.secret.is_some(), one.secret_file.is_some(), one.secret_env.is_some()];
     if sources.into_iter().filter(|is_there| *is_there).count() != 1 {
@@ -86,4 +106,41 @@ pub(super) fn files(config: &mut Config) -> impl Iterator<Item = &mut PathBuf> {
 /// The domains of all components: all nodes must have the same.
 pub(super) fn names(config: &Config) -> BTreeSet<&Domain> {
     config.component.all_domains().map(|(domain, _)| domain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, key: &str, words: &str) {
+        let mut config: Config = toml::from_str(text).expect("TOML");
+        config.server.domains = vec!["im".into()];
+        let told = faults(&config);
+        assert!(told.iter().any(|(at, said)| *at == key && said.contains(words)), "{told:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_is_named() {
+        let gw = "[component.domains.gw]\nsecret = 'x'\n";
+        let mut good: Config = toml::from_str(gw).expect("TOML");
+        good.server.domains = vec!["im".into()];
+        assert_eq!(faults(&good), []);
+        check("[component.domains.im]\nsecret = 'x'", "component.domains", "im is served by");
+        check("[component.domains.gw]", "component.domains", "gw needs one of secret");
+        let two = "[component.domains.gw]\nsecret = 'x'\nsecret_env = 'Y'";
+        check(two, "component.domains", "gw needs one of secret");
+        check(&format!("{gw}also = ['gw']"), "component.domains", "gw stands there twice");
+        check(&format!("{gw}weights = {{ a = 11 }}"), "component.domains", "the weight of \"a\"");
+        check("[domain_balancing.im]", "domain_balancing", "im is served by");
+        let one = "[domain_balancing.gw]\ncomponent_number = 1";
+        check(one, "domain_balancing", "component_number 1 is not between 2 and 1000");
+        check("[domain_balancing.gw]\nhold = '2m'", "domain_balancing", "longer than 60s");
+        let stanza = "[component]\nstanza_bytes_max = '1KiB'";
+        check(stanza, "component.stanza_bytes_max", "1024 is not between");
+        let tls = "[component]\ndirect_tls_listen = ['127.0.0.1:1']";
+        check(tls, "component.direct_tls_listen", "no certificate");
+        let proxy = "[component.proxy_protocol]\nlisten = ['127.0.0.1:1']";
+        check(proxy, "component.proxy_protocol.trusted", "nobody is trusted");
+    }
 }

@@ -44,6 +44,10 @@ pub struct Config {
     pub component: crate::door::component::config::Config,
     /// How stanzas are shared among the instances of a component.
     pub domain_balancing: crate::router::balance::Config,
+    /// The door for other servers.
+    pub s2s: crate::door::s2s::config::Config,
+    /// Which other servers we speak with.
+    pub s2s_manager: crate::s2s_manager::config::Config,
     /// Sessions and their conflicts.
     pub session_manager: crate::session_manager::config::Config,
     /// Rosters and subscriptions.
@@ -194,6 +198,7 @@ impl Config {
             ("domain_balancing", number(&self.domain_balancing)),
             ("cluster.tombstones_kept", number(&self.cluster.tombstones_kept)),
             ("c2s.stanza_bytes_max", number(&self.c2s.stanza_bytes_max)),
+            ("s2s_manager", number(&self.s2s_manager.shared())),
         ];
         numbers.into_iter().map(|(name, number)| (name.to_owned(), number)).collect()
     }
@@ -218,6 +223,17 @@ impl Config {
             let cure = "`jabiru cert` makes one for trying out";
             faults.push(("tls", format!("no certificate, but c2s.require_tls is on; {cure}")));
         }
+        let servers = &self.s2s_manager;
+        if self.tls.is_empty() && servers.enabled && servers.require_tls {
+            let cure = "give one, or set s2s_manager.enabled to false";
+            faults.push((
+                "tls",
+                format!("no certificate, but s2s_manager.require_tls is on; {cure}"),
+            ));
+        }
+        if let Err((key, text)) = servers.clone().normal() {
+            faults.push((key, format!("{text:?} is not a domain")));
+        }
         let proxy = &self.c2s.proxy_protocol;
         for (key, listen) in [
             ("c2s.direct_tls_listen", &self.c2s.direct_tls_listen),
@@ -228,10 +244,15 @@ impl Config {
                 faults.push((key, format!("there is no certificate; {cure}")));
             }
         }
-        let has_proxies = !proxy.listen.is_empty() || !proxy.direct_tls_listen.is_empty();
-        if has_proxies && proxy.trusted.is_empty() {
-            let cure = "name the networks of the load balancers, as \"10.0.0.0/8\"";
-            faults.push(("c2s.proxy_protocol.trusted", format!("nobody is trusted; {cure}")));
+        for (key, proxy) in [
+            ("c2s.proxy_protocol.trusted", proxy),
+            ("s2s.proxy_protocol.trusted", &self.s2s.proxy_protocol),
+        ] {
+            let has_proxies = !proxy.listen.is_empty() || !proxy.direct_tls_listen.is_empty();
+            if has_proxies && proxy.trusted.is_empty() {
+                let cure = "name the networks of the load balancers, as \"10.0.0.0/8\"";
+                faults.push((key, format!("nobody is trusted; {cure}")));
+            }
         }
         if Protocol::new(self.cluster.protocol_max).is_none() {
             let (oldest, newest) = (Protocol::OLDEST, Protocol::NEWEST);
@@ -287,15 +308,6 @@ impl Config {
         bounds("c2s.outbox_bytes_max", outbox, 16_384..=1 << 30);
         bounds("c2s.depth_max", u64::from(c2s.depth_max), 8..=1_000);
         bounds("c2s.attributes_max", u64::from(c2s.attributes_max), 8..=1_000);
-        let component = &self.component;
-        let timeout = millis(component.negotiation_timeout);
-        bounds("component.negotiation_timeout", timeout, 1_000..=600_000);
-        bounds("component.write_timeout", millis(component.write_timeout), 1_000..=3_600_000);
-        bounds("component.connections_max", component.connections_max as u64, 1..=100_000);
-        let stanza = component.stanza_bytes_max.bytes() as u64;
-        bounds("component.stanza_bytes_max", stanza, 10_000..=largest);
-        let outbox = component.outbox_bytes_max.bytes() as u64;
-        bounds("component.outbox_bytes_max", outbox, 16_384..=1 << 30);
         let sessions = self.session_manager.sessions_per_user_max as u64;
         bounds("session_manager.sessions_per_user_max", sessions, 1..=1_000);
         let kept = self.session_manager.offline_messages_max as u64;
@@ -317,6 +329,9 @@ impl Config {
         bounds("register.per_address_max", u64::from(self.register.per_address_max), 1..=1_000_000);
         let interval = millis(self.register.per_address_interval);
         bounds("register.per_address_interval", interval, 1_000..=30 * 86_400_000);
+        for (key, value, allowed) in self.s2s.bounds().into_iter().chain(servers.bounds()) {
+            bounds(key, value, allowed);
+        }
         if tracing_subscriber::EnvFilter::try_new(&self.log.level).is_err() {
             faults.push(("log.level", format!("{:?} is no level", self.log.level)));
         }
@@ -328,7 +343,8 @@ impl Config {
         let paths =
             [&mut self.server.data_dir, &mut self.cluster.cookie_file, &mut self.admin.socket];
         let files = self.tls.iter_mut().flat_map(|one| [&mut one.certificate, &mut one.key]);
-        for path in paths.into_iter().chain(files) {
+        let roots = Some(&mut self.s2s_manager.roots).filter(|path| !path.as_os_str().is_empty());
+        for path in paths.into_iter().chain(files).chain(roots) {
             *path = folder.join(&*path);
         }
         for path in components::files(self) {
@@ -341,8 +357,7 @@ impl Config {
 mod tests {
     use super::*;
 
-    const GOOD: &str =
-        "[server]\ndomains = ['im']\n[c2s]\nrequire_tls = false\ndirect_tls_listen = []\n";
+    const GOOD: &str = "s2s_manager.enabled = false\n[server]\ndomains = ['im']\n[c2s]\nrequire_tls = false\ndirect_tls_listen = []\n";
 
     fn load(text: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<Config, String> {
         let folder = tempfile::tempdir().expect("a folder");
@@ -366,21 +381,21 @@ mod tests {
     fn what_is_wrong_is_named_with_its_place() {
         check(
             "depth_max = 'x'",
-            "jabiru.toml:6: c2s.depth_max: invalid type: string \"x\", expected u16",
+            "jabiru.toml:7: c2s.depth_max: invalid type: string \"x\", expected u16",
         );
-        check("depth_max = 1", "jabiru.toml:6: c2s.depth_max: 1 is not between 8 and 1000");
+        check("depth_max = 1", "jabiru.toml:7: c2s.depth_max: 1 is not between 8 and 1000");
         check(
             "[cluster]\nseeds = ['a']",
-            "jabiru.toml:7: cluster.seeds: \"a\": expected a host or an address with a port, as \"node1.example:4369\"",
+            "jabiru.toml:8: cluster.seeds: \"a\": expected a host or an address with a port, as \"node1.example:4369\"",
         );
         check(
             "[session_manager]\nconflict = 'fight'",
-            "jabiru.toml:7: session_manager.conflict: unknown variant `fight`, expected one of `replace`, `refuse`, `rename`",
+            "jabiru.toml:8: session_manager.conflict: unknown variant `fight`, expected one of `replace`, `refuse`, `rename`",
         );
         for admin in ["x", "romeo@elsewhere", "romeo@im/orchard", "@"] {
             check(
                 &format!("[admin]\nadmins = ['{admin}']"),
-                &format!("jabiru.toml:7: admin.admins: {admin:?} is no account of our domains"),
+                &format!("jabiru.toml:8: admin.admins: {admin:?} is no account of our domains"),
             );
         }
         check(
@@ -389,25 +404,25 @@ mod tests {
         );
         check(
             "[c2s.proxy_protocol]\nlisten = ['[::]:5222']\ntrusted = ['10.0.0/8']",
-            "jabiru.toml:8: c2s.proxy_protocol.trusted: expected a network like \"10.0.0.0/8\", or an address",
+            "jabiru.toml:9: c2s.proxy_protocol.trusted: expected a network like \"10.0.0.0/8\", or an address",
         );
         check(
             "[c2s.per_address]\nattempts_max = 0",
-            "jabiru.toml:7: c2s.per_address.attempts_max: 0 is not between 1 and 1000000",
+            "jabiru.toml:8: c2s.per_address.attempts_max: 0 is not between 1 and 1000000",
         );
         check(
             "public_address = 'a b'",
-            "jabiru.toml:6: c2s.public_address: expected a host or an address, with or without a port: \"node1.example.org:5222\"",
+            "jabiru.toml:7: c2s.public_address: expected a host or an address, with or without a port: \"node1.example.org:5222\"",
         );
         check(
             "[register]\npassword_characters_min = 0",
-            "jabiru.toml:7: register.password_characters_min: 0 is not between 1 and 256",
+            "jabiru.toml:8: register.password_characters_min: 0 is not between 1 and 256",
         );
         let unknown =
             load(&format!("{GOOD}[cluster]\nseed = 'a:1'"), &[], &[]).expect_err("unknown");
         assert!(
             unknown
-                .starts_with("jabiru.toml:7: cluster.seed: unknown field `seed`, expected one of"),
+                .starts_with("jabiru.toml:8: cluster.seed: unknown field `seed`, expected one of"),
             "{unknown}"
         );
         let broken = load("[server", &[], &[]).expect_err("broken");

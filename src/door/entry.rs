@@ -290,7 +290,7 @@ impl<'a> Entry<'a> {
         let binding = self.door.certificates.binding(tls.get_ref().1, domain).map_err(refuse)?;
         debug!(version = binding.version, cipher = %binding.cipher, "connection secured");
         let write_timeout = self.door.config.write_timeout.get();
-        *connection = Some(Connection::new(Socket::Tls(Box::new(tls)), write_timeout));
+        *connection = Some(Connection::new(Socket::Tls(Box::new(tls.into())), write_timeout));
         let end_point = Some(binding.end_point).filter(|hash| !hash.is_empty());
         Ok(Bindings { exporter: Some(binding.exporter.to_vec()), end_point })
     }

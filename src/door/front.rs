@@ -29,7 +29,7 @@ pub enum Front {
 #[derive(Debug, thiserror::Error)]
 pub enum Unknown {
     /// Not from a network that is trusted.
-    #[error("an address that is not in c2s.proxy_protocol.trusted")]
+    #[error("an address that is not in proxy_protocol.trusted")]
     Untrusted,
     /// What came is no header.
     #[error(transparent)]

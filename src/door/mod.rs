@@ -1,4 +1,4 @@
-//! Where bytes become stanzas: clients, components and other nodes.
+//! Where bytes become stanzas: clients, components, other servers, other nodes.
 
 pub mod addresses;
 pub mod allowance;
@@ -10,6 +10,7 @@ pub mod entry;
 pub mod front;
 pub mod mesh;
 mod registering;
+pub mod s2s;
 
 use crate::xml::error::XmlError;
 use crate::xmpp::error::{StreamCondition, StreamError};

@@ -4,6 +4,7 @@ pub mod connection;
 pub mod listener;
 pub mod network;
 pub mod outbox;
+pub mod peer_tls;
 pub mod proxy_protocol;
 pub mod socket;
 pub mod tls;

@@ -91,6 +91,18 @@ impl<T> Outbox<T> {
         self.put(Item { bytes, token }, |queue| &mut queue.items)
     }
 
+    /// Puts pieces of another outbox in front of all others, over the limit if
+    /// need be: they had room before.
+    pub fn put_back(&self, items: Vec<Item<T>>) {
+        let mut queue = self.lock();
+        let bytes: usize = items.iter().map(|item| item.bytes.len()).sum();
+        queue.bytes = queue.bytes.saturating_add(bytes);
+        for item in items.into_iter().rev() {
+            queue.items.push_front(item);
+        }
+        queue.wake();
+    }
+
     /// As [`Self::push`], but while somebody holds back, the piece waits.
     ///
     /// # Errors

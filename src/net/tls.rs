@@ -150,13 +150,11 @@ impl Certificates {
         domain: Option<&str>,
         alpn: &[&[u8]],
     ) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let resolver =
-            Resolver { certificates: Arc::clone(self), domain: domain.map(str::to_owned) };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(resolver));
+            .with_cert_resolver(self.resolver(domain));
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         // Without it `tls-exporter` binds nothing on TLS 1.2 (RFC 9266 §4.2).
         config.require_ems = true;
@@ -190,6 +188,17 @@ impl Certificates {
             .and_then(|key| key.cert.first().map(|certificate| end_point(certificate)))
             .unwrap_or_default();
         Ok(Binding { exporter, end_point, sni, version, cipher })
+    }
+
+    /// What is shown for a domain of ours, by whoever opens a connection.
+    pub(super) fn shown(&self, domain: &str) -> Option<Arc<CertifiedKey>> {
+        self.shelf().find(domain)
+    }
+
+    /// Chooses what is shown, as [`Certificates::config`] does.
+    pub(super) fn resolver(self: &Arc<Self>, domain: Option<&str>) -> Arc<dyn ResolvesServerCert> {
+        let certificates = Arc::clone(self);
+        Arc::new(Resolver { certificates, domain: domain.map(str::to_owned) })
     }
 
     fn shelf(&self) -> Arc<Shelf> {

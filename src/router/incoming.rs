@@ -49,6 +49,8 @@ impl Router {
             Target::Fetch(seat) => self.fetch_for(seat, from),
             Target::End(account) => self.end_here(&account.bare()),
             Target::Component(number) => self.give(Seat { owner: self.me(), number }, stanza, way),
+            Target::Server => self.again(stanza, way),
+            Target::InTurn => self.read(stanza, |stanza| self.behind(stanza, way)),
         }
     }
 
@@ -68,7 +70,12 @@ impl Router {
         };
         let is_stanza = matches!(
             label.target,
-            Target::Seats(_) | Target::Home { .. } | Target::SenderHome | Target::Component(_)
+            Target::Seats(_)
+                | Target::Home { .. }
+                | Target::SenderHome
+                | Target::Server
+                | Target::InTurn
+                | Target::Component(_)
         );
         if reason == Reason::Full && is_stanza {
             return self.overloaded(stanza);
@@ -84,6 +91,8 @@ impl Router {
             Target::SenderHome => self.read(stanza, |stanza| self.of_sender(stanza, way)),
             // its instances are gone with it, or known again
             Target::Component(_) => self.again(stanza, way),
+            Target::Server => self.again(stanza, way),
+            Target::InTurn => self.read(stanza, |stanza| self.behind(stanza, way)),
             // the node and all its sessions are gone
             Target::Accounts(_) | Target::Announce | Target::Fetch(_) | Target::End(_) => {}
             // whoever asked hears that they are unavailable

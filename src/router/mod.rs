@@ -9,6 +9,8 @@ mod asked;
 pub mod asking;
 pub mod balance;
 pub mod components;
+pub mod elsewhere;
+pub mod foreign;
 pub mod incoming;
 pub mod instance;
 pub mod last;
@@ -48,8 +50,9 @@ use crate::router::parcel::Seats;
 use crate::router::passing::Waiting;
 use crate::router::storing::Mail;
 use crate::router::turns::Turns;
+use crate::s2s_manager::links::Links;
 use crate::session_manager::delivery::{self, Candidate, Plan};
-use crate::session_manager::session::{Seat, SessionNumber};
+use crate::session_manager::session::{Held, Seat, SessionNumber};
 use crate::session_manager::sessions::Entries;
 use crate::xmpp::error::{StanzaCondition, StanzaError};
 use crate::xmpp::jid::{FullJid, Jid};
@@ -62,6 +65,7 @@ pub struct Router {
     this: Weak<Self>,
     rooms: Arc<Rooms>,
     local: LocalRouter,
+    servers: Arc<Links<Held>>,
     config: im::config::Config,
     turns: Arc<Turns>,
     /// The nodes whose sessions ours have heard of.
@@ -90,6 +94,8 @@ pub struct Work {
     pub handed_out: usize,
     /// Deliveries that no other node has taken yet.
     pub letters: usize,
+    /// Links to other servers for which something waits.
+    pub links: usize,
 }
 
 impl Router {
@@ -97,6 +103,7 @@ impl Router {
     pub fn new(
         rooms: Arc<Rooms>,
         local: LocalRouter,
+        servers: Arc<Links<Held>>,
         config: im::config::Config,
         components: Arc<Components>,
     ) -> Arc<Self> {
@@ -104,6 +111,7 @@ impl Router {
             this: Weak::clone(this),
             rooms,
             local,
+            servers,
             config,
             turns: Arc::default(),
             known: Mutex::default(),
@@ -127,6 +135,7 @@ impl Router {
             accounts: self.turns.count(),
             handed_out: self.rooms.offline.handed_out(),
             letters: self.rooms.cluster.undelivered(),
+            links: self.servers.busy(),
         }
     }
 
@@ -140,8 +149,10 @@ impl Router {
         let Some(to) = stanza.to.clone() else { return };
         trace!(kind = stanza.kind.name(), %to, "stanza routed");
         if !self.rooms.serves(to.domain()) {
-            let Some(stanza) = self.to_component(stanza, way) else { return };
-            return self.bounce(&stanza, StanzaCondition::RemoteServerNotFound.into());
+            if let Some((stanza, way)) = self.to_component(stanza, way) {
+                self.elsewhere(stanza, way);
+            }
+            return;
         }
         match to.local() {
             None => self.host(stanza),

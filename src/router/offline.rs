@@ -37,6 +37,7 @@ impl Router {
     /// fetched when they came, is fetched now. So do the sides of a split
     /// when they meet.
     pub fn note_rows(&self, changes: &[RowChange]) {
+        self.servers.note_rows(changes);
         for change in changes {
             if change.owner != self.me()
                 && let Some(SoftRow::Session(row)) = &change.new

@@ -49,6 +49,12 @@ pub enum Target {
     Shown(Jid),
     /// Write it to the receiver's own instance of this number, of a component.
     Component(InstanceNumber),
+    /// The receiver has a link to the server of the addressee, or may reach it:
+    /// give it to that.
+    Server,
+    /// The receiver is the home of the addressee: deliver it in the turn of its
+    /// account, behind what came before it.
+    InTurn,
 }
 
 /// The head of a parcel.

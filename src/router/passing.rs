@@ -34,11 +34,11 @@ pub(super) type Waiting = VecDeque<(Instant, Stanza, Way)>;
 impl Router {
     /// Carries a stanza to a component, and gives it back if none is for its
     /// domain.
-    pub(super) fn to_component(&self, mut stanza: Stanza, way: Way) -> Option<Stanza> {
-        let Some(to) = stanza.to.clone() else { return Some(stanza) };
+    pub(super) fn to_component(&self, mut stanza: Stanza, way: Way) -> Option<(Stanza, Way)> {
+        let Some(to) = stanza.to.clone() else { return Some((stanza, way)) };
         let Some(balance) = self.components.balance(to.domain()) else {
             if !self.components.knows(to.domain()) {
-                return Some(stanza);
+                return Some((stanza, way));
             }
             self.nobody_serves(stanza, &to, way);
             return None;

@@ -15,6 +15,10 @@ use crate::server::{Server, remembered};
 /// systemd waits for 30 s in all (`config/jabiru.service`).
 const WORK_TIME_MAX: Duration = Duration::from_secs(15);
 
+/// How long other servers may take for our last words. A guess, above what a
+/// link takes that nobody reads from.
+const FAREWELL_TIME_MAX: Duration = Duration::from_secs(8);
+
 /// How often it looks whether it may go.
 const IDLE_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -36,6 +40,10 @@ pub(super) async fn stop(server: Server, is_well: bool) -> String {
         let work = server.admin.router.work();
         warn!(?work, "some work was not done in time, and may be lost");
     }
+    server.admin.servers.stop();
+    if timeout(FAREWELL_TIME_MAX, alone(&server.admin)).await.is_err() {
+        warn!("some servers did not hear goodbye in time");
+    }
     server.running.leave().await;
     remembered::write_events(&server.cluster.history, &server.config.server.data_dir);
     server.admin.durable.close();
@@ -48,6 +56,13 @@ pub(super) async fn stop(server: Server, is_well: bool) -> String {
 /// Waits until nothing is under way that would be lost with this node.
 async fn idle(admin: &Admin) {
     while admin.router.work() != Work::default() {
+        sleep(IDLE_INTERVAL).await;
+    }
+}
+
+/// Waits until all links to other servers have ended.
+async fn alone(admin: &Admin) {
+    while admin.servers.active() > 0 {
         sleep(IDLE_INTERVAL).await;
     }
 }

@@ -23,6 +23,12 @@ pub enum StartError {
     /// A port.
     #[error(transparent)]
     Listen(#[from] crate::net::listener::ListenError),
+    /// No usable roots.
+    #[error(transparent)]
+    Roots(#[from] crate::s2s_manager::certificate::RootsError),
+    /// Nobody to ask DNS of.
+    #[error("the system does not say whom to ask for names; `[s2s_manager] resolvers` does")]
+    Resolver(#[source] hickory_resolver::net::NetError),
     /// The HTTP port, or the control socket.
     #[error("cannot listen on {place}")]
     Admin {

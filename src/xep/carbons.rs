@@ -4,9 +4,11 @@
 //! A copy is written to its session and to nobody else: one whose session has
 //! gone ends there, for its original has its own way.
 
+use std::sync::LazyLock;
+
 use async_trait::async_trait;
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use crate::cluster::rows::SessionRow;
 use crate::cluster::table::Entry;
@@ -23,6 +25,9 @@ use crate::xmpp::namespaces::{
     MUC_USER, RECEIPTS,
 };
 use crate::xmpp::stanza::{ChildName, Stanza};
+
+/// Finds the namespace, in every message several times: made once.
+static NAMESPACE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(CARBONS));
 
 /// The extension.
 #[derive(Debug)]
@@ -73,7 +78,7 @@ impl Extension for Carbons {
 
     /// That a message is private is nobody's business but the servers' (§9).
     fn delivered(&self, message: &Stanza) -> Option<Stanza> {
-        memmem::find(&message.payload, CARBONS.as_bytes())?;
+        NAMESPACE.find(&message.payload)?;
         let pieces = pieces(&message.payload).ok()?;
         let is_private = |piece: &Raw| piece.is("private", CARBONS, CLIENT);
         let others = pieces.iter().filter(|piece| !is_private(piece));
@@ -130,13 +135,15 @@ fn is_copy(stanza: &Stanza) -> bool {
     if !matches!(stanza.kind, Kind::Message(_)) {
         return false;
     }
-    // a namespace can be written with character references as well
-    let has = |words: &[u8]| {
-        memmem::find(&stanza.payload, words).is_some()
-            || memmem::find(&stanza.extra, words).is_some()
-    };
-    (has(CARBONS.as_bytes()) || has(b"&#"))
+    [&stanza.payload, &stanza.extra].into_iter().any(|bytes| may_name(bytes))
         && stanza.elements().is_ok_and(|elements| elements.iter().any(says_copy))
+}
+
+/// Whether the namespace may be in there: it can be written with character
+/// references as well.
+fn may_name(bytes: &[u8]) -> bool {
+    let mut references = memchr::memchr_iter(b'&', bytes);
+    NAMESPACE.find(bytes).is_some() || references.any(|at| bytes.get(at + 1) == Some(&b'#'))
 }
 
 fn says_copy(element: &Element) -> bool {

@@ -105,6 +105,8 @@ pub struct Header {
     pub to: Option<String>,
     /// `from`.
     pub from: Option<String>,
+    /// `id`.
+    pub id: Option<String>,
     /// `version`.
     pub version: Option<String>,
     /// `xml:lang`.

@@ -154,6 +154,7 @@ pub fn read(tag: &[u8], limits: &Limits) -> Result<(Header, Root, Kind), XmlErro
         match whole {
             "to" => header.to = Some(text),
             "from" => header.from = Some(text),
+            "id" => header.id = Some(text),
             "version" => header.version = Some(text),
             "xml:lang" => header.lang = Some(text),
             _ => {}

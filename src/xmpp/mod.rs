@@ -7,4 +7,5 @@ pub mod kind;
 pub mod namespaces;
 mod plain;
 pub mod prep;
+pub mod scope;
 pub mod stanza;

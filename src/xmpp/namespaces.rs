@@ -28,6 +28,12 @@ pub const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
 pub const COMPRESS: &str = "http://jabber.org/protocol/compress";
 /// Dialback (XEP-0220).
 pub const DIALBACK: &str = "jabber:server:dialback";
+/// Its stream feature (XEP-0220 §2.5).
+pub const DIALBACK_FEATURE: &str = "urn:xmpp:features:dialback";
+/// Both directions on one stream between servers (XEP-0288).
+pub const BIDI: &str = "urn:xmpp:bidi";
+/// Its stream feature (XEP-0288 §2.1).
+pub const BIDI_FEATURE: &str = "urn:xmpp:features:bidi";
 /// Service discovery (XEP-0030).
 pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
 /// Service discovery (XEP-0030).

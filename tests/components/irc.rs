@@ -1,5 +1,7 @@
 //! biboumi, a gateway to IRC, and ngircd, an IRC server, both from Debian.
 
+#![allow(unreachable_pub)]
+
 use std::fs;
 use std::net::TcpStream;
 use std::path::Path;

@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use super::history::{End, Heard, History, MessageId, Seen, SessionId, Time};
 use super::support::DOMAIN;
-use super::wire::{Wire, attribute, trust};
+use super::support::wire::{self, Wire, attribute, trust};
 
 /// The one resource of each account.
 pub const RESOURCE: &str = "r";
@@ -278,4 +278,20 @@ impl Client {
 /// Its answer says that all before it was acted upon.
 fn ping(number: u32) -> String {
     format!("<iq type='get' to='{DOMAIN}' id='p{number}'><ping xmlns='urn:xmpp:ping'/></iq>")
+}
+
+#[test]
+fn elements_are_cut_where_they_end() {
+    let check = |text: &str, first: Option<&str>| {
+        assert_eq!(wire::whole(text.as_bytes()).map(|end| &text[..end]), first, "{text}");
+    };
+    check("<a/><b/>", Some("<a/>"));
+    check("<a><b/>x</a><c>", Some("<a><b/>x</a>"));
+    check("<a t='/>'><b></b></a>", Some("<a t='/>'><b></b></a>"));
+    check("<a><b></b></a", None);
+    check("<stream:stream to='x'><a/>", Some("<stream:stream to='x'>"));
+    check("</stream:stream>", Some("</stream:stream>"));
+    check("", None);
+    assert_eq!(attribute("<a id='1' type=\"t\"><b to='x'/></a>", "type"), Some("t"));
+    assert_eq!(attribute("<a id='1'><b to='x'/></a>", "to"), None);
 }

@@ -1,7 +1,7 @@
 //! Nodes that run on odd machines: with a wrong clock, with a slow disk. Both
 //! are libraries that the loader puts between the process and the system.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::support::Place;
@@ -18,11 +18,23 @@ const SHIM: &str = "#define _GNU_SOURCE\n\
     #include <unistd.h>\n\
     static int slow(const char *name, int fd) {\n\
         int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);\n\
-        usleep(SLOW);\n\
+        if (access(BEGUN, F_OK) == 0) usleep(SLOW);\n\
         return real(fd);\n\
     }\n\
     int fsync(int fd) { return slow(\"fsync\", fd); }\n\
     int fdatasync(int fd) { return slow(\"fdatasync\", fd); }\n";
+
+/// A disk that will be slow.
+pub struct SlowDisk {
+    begun: PathBuf,
+}
+
+impl SlowDisk {
+    /// From now on it is.
+    pub fn begin(&self) {
+        std::fs::write(&self.begun, "").expect("writable");
+    }
+}
 
 impl Place {
     /// Its time of day is another; how fast time passes is not.
@@ -33,16 +45,22 @@ impl Place {
         self.set("DONT_FAKE_MONOTONIC", "1");
     }
 
-    /// Its disk takes its time for each sync.
-    pub fn slow_disk(&mut self, folder: &Path) {
+    /// Its disk takes its time for each sync, once that has begun.
+    pub fn slow_disk(&mut self, folder: &Path) -> SlowDisk {
+        let begun = folder.join("slow.begun");
         let (source, library) = (folder.join("slow.c"), folder.join("slow.so"));
         std::fs::write(&source, SHIM).expect("writable");
         let mut compiler = Command::new("cc");
         let compiler = compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source);
-        let compiled = compiler.arg(format!("-DSLOW={SLOW}")).arg("-ldl").status();
+        let compiled = compiler
+            .arg(format!("-DSLOW={SLOW}"))
+            .arg(format!("-DBEGUN=\"{}\"", begun.display()))
+            .arg("-ldl")
+            .status();
         assert!(compiled.expect("a C compiler").success(), "the slow disk cannot be made");
         let library = library.display().to_string();
         self.set("LD_PRELOAD", &library);
+        SlowDisk { begun }
     }
 
     fn set(&mut self, name: &str, value: &str) {

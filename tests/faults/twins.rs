@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::story::{Story, operate};
+use super::support::wire::{Wire, trust};
 use super::support::{DOMAIN, SOON};
-use super::wire::{Wire, trust};
 
 /// A name that no client of the load has.
 pub const TWIN: &str = "twin";

@@ -3,8 +3,10 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod client;
+pub mod disk;
 pub mod raw;
 pub mod slix;
+pub mod wire;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -196,6 +198,8 @@ impl Nodes {
             "[server]\ndomains = [\"{DOMAIN}\", \"other.localhost\"]\n\
              [[tls]]\ncertificate = {:?}\nkey = {:?}\n\
              [c2s]\nlisten = [\"{host}:{}\"]\ndirect_tls_listen = [\"{host}:{}\"]\n\
+             [s2s]\nlisten = []\ndirect_tls_listen = []\n\
+             [s2s_manager]\nenabled = false\n\
              [cluster]\nname = \"{name}\"\nlisten = \"{host}:{}\"\nseeds = [{}]\n\
              cookie_file = \"../cookie\"\n\
              [component]\nlisten = [\"{host}:{}\"]\n\

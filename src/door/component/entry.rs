@@ -81,7 +81,7 @@ impl<'a> Entry<'a> {
             Port::DirectTls => {
                 let acceptor = TlsAcceptor::from(Arc::clone(&self.door.tls));
                 match timeout(deadline, acceptor.accept(tcp)).await {
-                    Ok(Ok(tls)) => Socket::Tls(Box::new(tls)),
+                    Ok(Ok(tls)) => Socket::Tls(Box::new(tls.into())),
                     // there is no way yet to say anything to it
                     Ok(Err(_)) | Err(_) => return None,
                 }

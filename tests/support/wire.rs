@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::support::{self, DOMAIN};
+use super::DOMAIN;
+use super::raw::{Anybody, HEADER};
 
 /// How long a login may take before the client tries elsewhere, as one with a
 /// person before it would.
@@ -28,42 +30,75 @@ pub struct Wire {
     buffer: Vec<u8>,
 }
 
-/// What all clients trust.
+/// What clients of the test clusters trust.
 pub fn trust() -> TlsConnector {
+    trust_in(&super::tls().join("ca.pem"))
+}
+
+/// Trust in one authority.
+pub fn trust_in(authority: &Path) -> TlsConnector {
     let mut roots = RootCertStore::empty();
-    let authority = CertificateDer::from_pem_file(support::tls().join("ca.pem")).expect("PEM");
+    let authority = CertificateDer::from_pem_file(authority).expect("PEM");
     roots.add(authority).expect("an authority");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
+    connector(config)
+}
+
+/// Trust in anybody.
+pub fn careless() -> TlsConnector {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_no_client_auth();
+    connector(config)
+}
+
+fn connector(mut config: ClientConfig) -> TlsConnector {
     config.alpn_protocols = vec![b"xmpp-client".to_vec()];
     TlsConnector::from(Arc::new(config))
 }
 
 impl Wire {
-    /// Logs in; the password of everybody is their name.
+    /// Logs in to a test cluster.
     pub async fn open(
         trust: &TlsConnector,
         address: SocketAddr,
         user: &str,
         resource: &str,
     ) -> io::Result<Wire> {
+        Wire::open_at(trust, address, DOMAIN, user, resource).await
+    }
+
+    /// Logs in to any domain; the password of everybody is their name.
+    pub async fn open_at(
+        trust: &TlsConnector,
+        address: SocketAddr,
+        domain: &str,
+        user: &str,
+        resource: &str,
+    ) -> io::Result<Wire> {
         let login = async {
             let tcp = TcpStream::connect(address).await?;
             tcp.set_nodelay(true)?;
-            let name = ServerName::try_from(DOMAIN).expect("a name");
+            let name = ServerName::try_from(domain.to_owned()).expect("a name");
             let stream = trust.connect(name, tcp).await?;
+            let header = HEADER.replace(DOMAIN, domain);
             let mut wire = Wire { stream, buffer: Vec::new() };
-            wire.begin().await?;
+            wire.begin(&header).await?;
             let plain = format!("\0{user}\0{user}");
             let plain = base64::engine::general_purpose::STANDARD.encode(plain);
             let sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
             wire.say(&format!("<auth xmlns='{sasl}' mechanism='PLAIN'>{plain}</auth>")).await?;
             wire.expect("<success").await?;
-            wire.begin().await?;
+            wire.begin(&header).await?;
             let bind = "urn:ietf:params:xml:ns:xmpp-bind";
             let bind = format!("<bind xmlns='{bind}'><resource>{resource}</resource></bind>");
             wire.say(&format!("<iq type='set' id='bind'>{bind}</iq>")).await?;
@@ -73,8 +108,8 @@ impl Wire {
         timeout(LOGIN_TIME_MAX, login).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    async fn begin(&mut self) -> io::Result<()> {
-        self.say(support::raw::HEADER).await?;
+    async fn begin(&mut self, header: &str) -> io::Result<()> {
+        self.say(header).await?;
         self.expect("<stream:features").await
     }
 
@@ -112,7 +147,7 @@ impl Wire {
 
 /// Where the first whole element ends. The tags of the stream itself, and of
 /// the document, count as whole.
-fn whole(bytes: &[u8]) -> Option<usize> {
+pub fn whole(bytes: &[u8]) -> Option<usize> {
     let (mut at, mut depth) = (0, 0);
     loop {
         at += bytes.get(at..)?.iter().position(|byte| *byte == b'<')?;
@@ -152,20 +187,4 @@ pub fn attribute<'a>(element: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = tag.split_once(&format!(" {name}="))?;
     let quote = rest.chars().next()?;
     rest[1..].split(quote).next()
-}
-
-#[test]
-fn elements_are_cut_where_they_end() {
-    let check = |text: &str, first: Option<&str>| {
-        assert_eq!(whole(text.as_bytes()).map(|end| &text[..end]), first, "{text}");
-    };
-    check("<a/><b/>", Some("<a/>"));
-    check("<a><b/>x</a><c>", Some("<a><b/>x</a>"));
-    check("<a t='/>'><b></b></a>", Some("<a t='/>'><b></b></a>"));
-    check("<a><b></b></a", None);
-    check("<stream:stream to='x'><a/>", Some("<stream:stream to='x'>"));
-    check("</stream:stream>", Some("</stream:stream>"));
-    check("", None);
-    assert_eq!(attribute("<a id='1' type=\"t\"><b to='x'/></a>", "type"), Some("t"));
-    assert_eq!(attribute("<a id='1'><b to='x'/></a>", "to"), None);
 }

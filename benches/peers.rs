@@ -1,0 +1,351 @@
+//! Ours beside Debian's ejabberd and Prosody: the same load, in turn, in one
+//! run, the server on one core and the load on the other. Absolute figures
+//! drift with the machine; ratios hold.
+//!
+//! `scripts/bench peers` builds what is needed and runs all of it; names of
+//! parts as arguments run only these: `chat`, `chat-tls`, `across`, `latency`,
+//! `login`, `memory`, `memory-tls`, `presence`, `storm`. What was measured is
+//! also written to `target/bench-peers.json`.
+
+#![allow(dead_code, unreachable_pub)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+#[path = "peers/ejabberd.rs"]
+mod ejabberd;
+#[path = "peers/ours.rs"]
+mod ours;
+#[path = "peers/prosody.rs"]
+mod prosody;
+#[path = "peers/server.rs"]
+mod server;
+#[path = "peers/table.rs"]
+mod table;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use ejabberd::Ejabberd;
+use ours::Ours;
+use prosody::Prosody;
+use serde_json::Value;
+use server::{CORES, DOMAIN, Service, bound};
+use support::Place;
+use table::Table;
+use tempfile::TempDir;
+
+/// Runs of each measurement that drifts, and of the long ones.
+const RUNS: usize = 5;
+const LONG_RUNS: usize = 3;
+
+/// People who chat.
+const CHATTING: usize = 200;
+
+/// Where the bare relay listens.
+const RELAY: &str = "127.0.0.1:5999";
+
+/// Idle sessions, and those who come back.
+const MANY: usize = 20_000;
+
+/// Sessions of one account among the many.
+const RESOURCES: usize = 20;
+
+/// Loopback addresses that the many come from.
+const SOURCES: &str = "4";
+
+/// What the peers are made of.
+struct Stage {
+    folder: TempDir,
+    load: PathBuf,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        let here = std::env::current_exe().expect("ourselves");
+        let load = here.ancestors().nth(2).expect("a target").join("examples/jabiru-load");
+        assert!(load.exists(), "build it first: cargo build --release --example jabiru-load");
+        Stage { folder: tempfile::tempdir().expect("a folder"), load }
+    }
+
+    fn papers(&self) -> PathBuf {
+        let papers = self.folder.path().join("papers.pem");
+        let file = |name| fs::read_to_string(support::tls().join(name)).expect("readable");
+        fs::write(&papers, file("key.pem") + &file("cert.pem")).expect("writable");
+        papers
+    }
+
+    fn places(&self, count: usize) -> Vec<Place> {
+        vec![Place { wrap: bound(CORES[0]), ..Place::default() }; count]
+    }
+
+    /// One node of each, all at once: an idle one takes nothing.
+    fn single(&self) -> Vec<Box<dyn Service>> {
+        let tls = support::tls();
+        let (chain, key) = (tls.join("cert.pem"), tls.join("key.pem"));
+        let folder = self.folder.path();
+        vec![
+            Box::new(Ours::start(self.places(1))),
+            Box::new(Ejabberd::start(self.places(1), folder, &self.papers())),
+            Box::new(Prosody::start(bound(CORES[0]), folder, &chain, &key)),
+        ]
+    }
+
+    /// A cluster of each that has clusters.
+    fn clusters(&self, count: usize) -> Vec<Box<dyn Service>> {
+        let folder = self.folder.path().join(format!("cluster{count}"));
+        vec![
+            Box::new(Ours::start(self.places(count))),
+            Box::new(Ejabberd::start(self.places(count), &folder, &self.papers())),
+        ]
+    }
+
+    /// Runs the load once; what it says.
+    fn load(&self, what: &str, service: &dyn Service, tls: bool, words: &[&str]) -> Value {
+        let mut load = self.command();
+        load.arg(what).args(["--json", "--domain", DOMAIN]);
+        for door in service.doors(tls) {
+            load.args(["--server", &door.to_string()]);
+        }
+        if tls {
+            load.args(["--tls", "direct"]);
+        }
+        for pid in service.pids() {
+            load.args(["--pid", &pid.to_string()]);
+        }
+        run(load.args(words), service.name())
+    }
+
+    fn command(&self) -> Command {
+        let mut load = Command::new("taskset");
+        load.args(["-c", CORES[1]]).arg(&self.load);
+        load
+    }
+
+    /// The same load over a relay that only copies bytes.
+    fn bare(&self, what: &str, words: &[&str]) -> Value {
+        let mut relay = Command::new("taskset");
+        relay.args(["-c", CORES[0]]).arg(&self.load).args(["relay", "--listen", RELAY]);
+        let mut relay = Killed(relay.spawn().expect("it starts"));
+        server::wait_for_door(RELAY.parse().expect("an address"), "the relay");
+        let pid = relay.0.id().to_string();
+        let mut load = self.command();
+        load.args([what, "--json", "--bare", "--server", RELAY, "--pid", &pid]);
+        let said = run(load.args(words), "relay");
+        relay.end();
+        said
+    }
+}
+
+/// A process that ends with this.
+struct Killed(Child);
+
+impl Killed {
+    fn end(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn run(load: &mut Command, name: &str) -> Value {
+    let said = load.stderr(Stdio::inherit()).output().expect("it starts");
+    assert!(said.status.success(), "the load on {name} has failed: {load:?}");
+    let said: Value = serde_json::from_slice(&said.stdout).expect("JSON");
+    eprintln!("  {name}: {said}");
+    said
+}
+
+fn people(stage: &Stage, services: &[Box<dyn Service>], count: usize, resources: usize) {
+    for service in services {
+        let (count, resources) = (count.to_string(), resources.to_string());
+        let words = ["--users", &count, "--resources", &resources];
+        stage.load("register", service.as_ref(), false, &words);
+    }
+}
+
+fn main() {
+    let asked: Vec<String> = std::env::args().skip(1).filter(|one| !one.starts_with('-')).collect();
+    let wanted = |name: &str| asked.is_empty() || asked.iter().any(|one| one == name);
+    let stage = Stage::new();
+    let mut table = Table::default();
+    if ["chat", "chat-tls", "latency", "login"].into_iter().any(wanted) {
+        let services = stage.single();
+        people(&stage, &services, CHATTING, 1);
+        if wanted("chat") {
+            chat(&stage, &services, false, &mut table);
+        }
+        if wanted("chat-tls") {
+            chat(&stage, &services, true, &mut table);
+        }
+        if wanted("latency") {
+            latency(&stage, &services, &mut table);
+        }
+        if wanted("login") {
+            login(&stage, &services, &mut table);
+        }
+    }
+    if wanted("memory") {
+        memory(&stage, false, &mut table);
+    }
+    if wanted("memory-tls") {
+        memory(&stage, true, &mut table);
+    }
+    if wanted("across") {
+        across(&stage, &mut table);
+    }
+    if wanted("presence") {
+        presence(&stage, &mut table);
+    }
+    if wanted("storm") {
+        storm(&stage, &mut table);
+    }
+    println!("{table}");
+    table.keep(Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-peers.json").as_path());
+}
+
+/// Closed loop, one message under way of each two.
+fn chat(stage: &Stage, services: &[Box<dyn Service>], tls: bool, table: &mut Table) {
+    let count = CHATTING.to_string();
+    let words = ["--users", &count, "--seconds", "8"];
+    let row =
+        if tls { "chat with TLS, messages a CPU second" } else { "chat, messages a CPU second" };
+    for _ in 0..RUNS {
+        for service in services {
+            let said = stage.load("chat", service.as_ref(), tls, &words);
+            table.add(row, service.name(), &said["messages_a_cpu_second"]);
+            table.must_be_none(service.name(), &said);
+        }
+        if !tls {
+            let said = stage.bare("chat", &words);
+            table.add(row, "bare relay", &said["messages_a_cpu_second"]);
+        }
+    }
+}
+
+/// At half of what one core can do, as the chat has shown.
+fn latency(stage: &Stage, services: &[Box<dyn Service>], table: &mut Table) {
+    let count = CHATTING.to_string();
+    let rates: Vec<(String, String)> = services
+        .iter()
+        .map(|service| {
+            let words = ["--users", &count, "--seconds", "5"];
+            let said = stage.load("chat", service.as_ref(), false, &words);
+            let rate = said["messages_a_cpu_second"].as_f64().expect("a figure") / 2.0;
+            (service.name().to_owned(), format!("{rate:.0}"))
+        })
+        .collect();
+    // ours also at the rate of each peer
+    let ours = services.first().expect("ours");
+    for _ in 0..RUNS {
+        for (service, (_, rate)) in services.iter().zip(&rates) {
+            let words = ["--users", &count, "--seconds", "8", "--rate", rate];
+            let said = stage.load("rate", service.as_ref(), false, &words);
+            let own = |what: &str| format!("latency at half load, {what}");
+            table.add(&own("messages a second"), service.name(), &said["messages_a_second"]);
+            table.add(&own("p99 ms"), service.name(), &said["p99_milliseconds"]);
+            table.add(&own("p99.9 ms"), service.name(), &said["p99_9_milliseconds"]);
+            table.must_be_none(service.name(), &said);
+            if service.name() != ours.name() {
+                let said = stage.load("rate", ours.as_ref(), false, &words);
+                let row = format!("p99 ms at the rate of {}", service.name());
+                table.add(&row, ours.name(), &said["p99_milliseconds"]);
+            }
+        }
+        let words = ["--users", &count, "--seconds", "8", "--rate", &rates[0].1];
+        let said = stage.bare("rate", &words);
+        table.add("latency at half load, p99 ms", "bare relay", &said["p99_milliseconds"]);
+        table.add("latency at half load, p99.9 ms", "bare relay", &said["p99_9_milliseconds"]);
+    }
+}
+
+/// SCRAM-SHA-1 over TLS, a new TLS session each time.
+fn login(stage: &Stage, services: &[Box<dyn Service>], table: &mut Table) {
+    let count = CHATTING.to_string();
+    let words = ["--users", &count, "--at-once", "16", "--rounds", "3"];
+    for _ in 0..RUNS {
+        for service in services {
+            let said = stage.load("login", service.as_ref(), true, &words);
+            let row = "logins a CPU second, SCRAM-SHA-1 over TLS";
+            table.add(row, service.name(), &said["logins_a_cpu_second"]);
+        }
+    }
+}
+
+/// Idle sessions: fresh processes each time.
+fn memory(stage: &Stage, tls: bool, table: &mut Table) {
+    let row = if tls { "bytes of an idle session, TLS" } else { "bytes of an idle session" };
+    let (count, resources) = (MANY.to_string(), RESOURCES.to_string());
+    let words =
+        ["--users", &count, "--resources", &resources, "--sources", SOURCES, "--at-once", "32"];
+    for _ in 0..LONG_RUNS {
+        let services = stage.single();
+        people(stage, &services, MANY, RESOURCES);
+        for service in &services {
+            let said = stage.load("idle", service.as_ref(), tls, &words);
+            table.add(row, service.name(), &said["bytes_each"]);
+        }
+    }
+}
+
+/// Two and two, on two nodes; the processor time of both counts.
+fn across(stage: &Stage, table: &mut Table) {
+    let services = stage.clusters(2);
+    people(stage, &services, CHATTING, 1);
+    let count = CHATTING.to_string();
+    for _ in 0..RUNS {
+        for service in &services {
+            let words = ["--users", &count, "--seconds", "8"];
+            let said = stage.load("chat", service.as_ref(), false, &words);
+            let row = "chat across two nodes, messages a CPU second";
+            table.add(row, service.name(), &said["messages_a_cpu_second"]);
+            table.must_be_none(service.name(), &said);
+        }
+    }
+}
+
+/// A thousand contacts on three nodes.
+fn presence(stage: &Stage, table: &mut Table) {
+    let services = stage.clusters(3);
+    people(stage, &services, 1_001, 1);
+    for _ in 0..RUNS {
+        for service in &services {
+            let said = stage.load("presence", service.as_ref(), false, &["--users", "1001"]);
+            let row = "presence to 1,000 contacts on three nodes, seen a CPU second";
+            table.add(row, service.name(), &said["seen_a_cpu_second"]);
+        }
+    }
+}
+
+/// A node of three is killed, with a third of the many on it; those come back.
+fn storm(stage: &Stage, table: &mut Table) {
+    let all = 3 * MANY;
+    let (count, resources) = (all.to_string(), RESOURCES.to_string());
+    let mut services = stage.clusters(3);
+    people(stage, &services, all, RESOURCES);
+    for _ in 0..LONG_RUNS {
+        for service in &mut services {
+            service.heal();
+            let last = service.pids().last().expect("a process").to_string();
+            let words = [
+                "--users",
+                &count,
+                "--resources",
+                &resources,
+                "--sources",
+                SOURCES,
+                "--kill",
+                &last,
+            ];
+            let said = stage.load("storm", service.as_ref(), false, &words);
+            table.add("20,000 come back, seconds", service.name(), &said["seconds"]);
+            service.kill_last();
+        }
+    }
+}

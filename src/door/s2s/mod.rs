@@ -1,0 +1,172 @@
+//! The door for other servers: what all its connections share. The life of one
+//! is in `peer`.
+
+pub mod config;
+pub mod peer;
+mod recent;
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+use tracing::{Instrument, debug, debug_span, warn};
+
+use crate::cluster::notice::Notice;
+use crate::door::addresses::Addresses;
+use crate::door::entry::Port;
+use crate::door::front::{self, Front};
+use crate::door::s2s::config::Config;
+use crate::door::s2s::peer::Peer;
+use crate::drain::Drain;
+use crate::metrics;
+use crate::net::peer_tls::{self, ALPN};
+use crate::net::tls::Certificates;
+use crate::router::Router;
+use crate::s2s_manager::arrivals::Arrivals;
+use crate::s2s_manager::links::Links;
+use crate::session_manager::session::Held;
+use crate::xml::limits::Limits;
+use crate::xmpp::jid::Domain;
+
+/// Servers make no accounts.
+const NO_REGISTRATIONS: (u32, Duration) = (1, Duration::from_secs(3_600));
+
+/// What every connection of this door shares.
+pub struct S2s {
+    pub(super) config: Config,
+    pub(super) rooms: Rooms,
+    /// Who speaks where nobody was asked for.
+    pub(super) speaker: String,
+    addresses: Arc<Addresses>,
+    /// TLS for a stream to each of our domains.
+    starttls: HashMap<String, Arc<ServerConfig>>,
+    direct: Arc<ServerConfig>,
+    strangers: Mutex<Notice>,
+    pub(super) stanzas: ::metrics::Counter,
+}
+
+/// The rooms below that the door needs.
+#[derive(Debug)]
+pub struct Rooms {
+    /// Where stanzas go.
+    pub router: Arc<Router>,
+    /// What is believed of servers, and who asks them.
+    pub servers: Arc<Links<Held>>,
+    /// Who has come.
+    pub arrivals: Arc<Arrivals>,
+}
+
+impl fmt::Debug for S2s {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S2s").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl S2s {
+    /// A door that nobody knocks at yet.
+    ///
+    /// # Errors
+    /// Only if the crypto provider lacks TLS 1.2 or 1.3.
+    pub fn new(
+        config: Config,
+        domains: &[Domain],
+        certificates: &Arc<Certificates>,
+        rooms: Rooms,
+    ) -> Result<Self, rustls::Error> {
+        let mut starttls = HashMap::new();
+        for domain in domains {
+            let name = domain.as_str();
+            let tls = peer_tls::accepting(certificates, Some(name), &[])?;
+            starttls.insert(name.to_owned(), tls);
+        }
+        let direct = peer_tls::accepting(certificates, None, &[ALPN])?;
+        Ok(Self {
+            speaker: domains.first().map_or("", Domain::as_str).to_owned(),
+            addresses: Arc::new(Addresses::new(&config.per_address, NO_REGISTRATIONS)),
+            config,
+            rooms,
+            starttls,
+            direct,
+            strangers: Mutex::default(),
+            stanzas: ::metrics::counter!(metrics::S2S_STANZAS_IN),
+        })
+    }
+
+    /// Serves one accepted connection to its end.
+    pub async fn serve(
+        self: Arc<Self>,
+        (mut tcp, peer): (TcpStream, SocketAddr),
+        port: Port,
+        front: Front,
+        drain: Drain,
+    ) {
+        let told = match front {
+            Front::Nobody => Ok(peer),
+            Front::Balancer => {
+                front::client(&mut tcp, peer, &self.config.proxy_protocol.trusted).await
+            }
+        };
+        let address = match told {
+            Ok(address) => address,
+            Err(error) => return self.note_refused(error.reason(), peer, &error),
+        };
+        let span = debug_span!("s2s", %address);
+        async {
+            let _guest = match self.addresses.enter(address.ip(), Instant::now()) {
+                Ok(guest) => guest,
+                Err(refused) => return self.note_refused("address", address, &refused),
+            };
+            Box::pin(Peer::new(&self, address, port).live(tcp, drain)).await;
+        }
+        .instrument(span)
+        .await;
+    }
+
+    fn note_refused(
+        &self,
+        reason: &'static str,
+        address: SocketAddr,
+        error: &(dyn Error + 'static),
+    ) {
+        metrics::count(metrics::S2S_REFUSED, reason);
+        debug!(%address, error, "a connection of a server is not served");
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = strangers.say() {
+            warn!(count, last = %address, error, "connections of servers were not served");
+        }
+    }
+
+    /// Somebody did not prove who he is.
+    pub(super) fn was_wrong(&self, address: SocketAddr) {
+        metrics::add(metrics::S2S_PROOF_FAILED, 1);
+        self.addresses.was_wrong(address.ip(), Instant::now());
+    }
+
+    /// TLS for a stream to `domain`; for an unknown one whatever fits best.
+    pub(super) fn tls(&self, domain: Option<&str>) -> Arc<ServerConfig> {
+        let own = domain.and_then(|domain| self.starttls.get(domain));
+        Arc::clone(own.unwrap_or(&self.direct))
+    }
+
+    pub(super) fn limits_before(&self) -> Limits {
+        Limits {
+            stanza_bytes_max: self.config.unauthenticated_bytes_max.bytes(),
+            elements_max: Limits::unauthenticated().elements_max,
+            ..self.limits_after()
+        }
+    }
+
+    pub(super) fn limits_after(&self) -> Limits {
+        Limits {
+            stanza_bytes_max: self.config.stanza_bytes_max.bytes(),
+            depth_max: self.config.depth_max,
+            attributes_max: self.config.attributes_max,
+            ..Limits::client()
+        }
+    }
+}

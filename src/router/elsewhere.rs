@@ -1,0 +1,104 @@
+//! A stanza for somebody else's domain: by the link that the cluster has to
+//! that server, on whichever node it is, or by one that is opened here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tracing::{trace, warn};
+
+use crate::cluster::node::NodeId;
+use crate::net::outbox::Item;
+use crate::router::Router;
+use crate::router::act::{HOPS_MAX, Way};
+use crate::router::parcel::{Label, Target};
+use crate::s2s_manager::choice::{self, Choice};
+use crate::s2s_manager::fault::Kind;
+use crate::s2s_manager::links::{Returned, Unsent};
+use crate::session_manager::session::{Held, Token};
+use crate::stream::server::Pair;
+use crate::xmpp::error::StanzaCondition;
+use crate::xmpp::jid::Domain;
+use crate::xmpp::namespaces::CLIENT;
+use crate::xmpp::scope::inheriting;
+use crate::xmpp::stanza::Stanza;
+
+/// Bundles of stanzas that links could not send and that were not fetched yet.
+/// Full: links wait. A guess; each is fetched at once.
+pub const RETURNED_MAX: usize = 64;
+
+impl Router {
+    /// For a domain that is not ours.
+    pub(super) fn elsewhere(&self, mut stanza: Stanza, way: Way) {
+        let Some(pair) = pair(&stanza) else {
+            return self.bounce(&stanza, StanzaCondition::JidMalformed.into());
+        };
+        let rows = self.servers.rows(&pair);
+        let sender = stanza.from.as_ref().map(|from| from.bare());
+        let sender = sender.as_ref().map_or("", |sender| sender.as_str());
+        let links_max = self.servers.trust().config.links_per_pair_max;
+        match choice::choose(&rows, self.me(), sender, links_max) {
+            Choice::Failed(kind) => self.bounce(&stanza, kind.error()),
+            Choice::Node(node) if way.hops < HOPS_MAX => {
+                let label = Label { target: Target::Server, hops: way.hops + 1, mark: way.mark };
+                self.rooms.cluster.deliver(node, label.pack(&stanza.write()));
+            }
+            Choice::Here | Choice::Node(_) => {
+                stanza.payload = inheriting(&stanza.payload, CLIENT);
+                trace!(theirs = %pair.theirs, "stanza given to a link");
+                let sent = self.servers.push(&pair, stanza.write(), way.held);
+                if let Err(Unsent { why, .. }) = sent {
+                    self.bounce(&stanza, why.error());
+                }
+            }
+        }
+    }
+
+    /// Fetches what links could not send, for ever.
+    pub async fn fetch_returned(self: Arc<Self>, mut returned: mpsc::Receiver<Returned<Held>>) {
+        while let Some(returned) = returned.recv().await {
+            self.unsent(returned);
+        }
+    }
+
+    fn unsent(&self, returned: Returned<Held>) {
+        let Returned { pair, items, why } = returned;
+        let other = match why {
+            Some(Kind::Unreachable) => self.other_node(&pair),
+            _ => None,
+        };
+        for Item { bytes, token } in items {
+            let mark = token.as_deref().map_or(0, Token::mark);
+            match (why, other) {
+                (None, _) => self.again(bytes, Way { held: token, mark, ..Way::default() }),
+                (Some(_), Some(node)) => {
+                    // it is not sent on from there
+                    let label = Label { target: Target::Server, hops: HOPS_MAX, mark };
+                    self.rooms.cluster.deliver(node, label.pack(&bytes));
+                }
+                (Some(kind), None) => self.tell_unsent(bytes, kind),
+            }
+        }
+    }
+
+    /// A node that may reach what we cannot.
+    fn other_node(&self, pair: &Pair) -> Option<NodeId> {
+        let members = self.rooms.cluster.members();
+        let others: Vec<_> = members.others().map(|member| member.node.id).collect();
+        choice::second_opinion(&self.servers.rows(pair), self.me(), &others)
+    }
+
+    fn tell_unsent(&self, bytes: Bytes, kind: Kind) {
+        match Stanza::parse_bytes(bytes) {
+            Ok(stanza) => self.bounce(&stanza, kind.error()),
+            Err(error) => warn!(%error, "a stanza of ours cannot be read back"),
+        }
+    }
+}
+
+/// Between which domains a stanza goes.
+fn pair(stanza: &Stanza) -> Option<Pair> {
+    let (from, to) = (stanza.from.as_ref()?, stanza.to.as_ref()?);
+    let (ours, theirs) = (Domain::parse(from.domain()), Domain::parse(to.domain()));
+    Some(Pair { ours: ours.ok()?, theirs: theirs.ok()? })
+}

@@ -1,0 +1,272 @@
+//! The life of one link: it is opened, written to, and ended; and the short
+//! life of a stream that only asks about a key.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::time::{Duration, sleep, timeout};
+use tracing::{Instrument, debug, debug_span, info};
+
+use crate::cluster::rows::LinkState;
+use crate::metrics;
+use crate::net::connection::{Connection, Turn};
+use crate::net::outbox::{Item, Outbox};
+use crate::s2s_manager::fault::LinkError;
+use crate::s2s_manager::link::{Link, Stands};
+use crate::s2s_manager::links::Links;
+use crate::s2s_manager::outgoing::{Dial, Done, Established};
+use crate::stream::server::incoming::Question;
+use crate::stream::server::outgoing::{Fault, Input, Output, Purpose};
+use crate::stream::server::{Pair, Policy, Proof, Verdict, World};
+use crate::xml::framer::Frame;
+use crate::xmpp::error::{StreamCondition, StreamError};
+
+/// A link that ends sooner than this has failed: it would be opened again and
+/// again. A guess.
+const SHORT_LIFE: Duration = Duration::from_secs(10);
+
+/// How long a server may take for our last words, and for its own. A guess.
+const FAREWELL_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long the server of a domain may take to say whether a key is its own.
+/// A guess, below the patience of whoever waits for it.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// The end of a stream on which all is well.
+const LAST_WORDS: Bytes = Bytes::from_static(b"</stream:stream>");
+
+/// Why a link that was open ends.
+enum End {
+    /// We want it to: it was silent, or another node has one.
+    Wanted,
+    /// The peer wants it to.
+    Closed,
+    /// The peer says what it may not say: these are our last words.
+    Wrong(Bytes, Fault),
+    /// The connection broke.
+    Lost,
+}
+
+impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
+    /// Opens a link and serves it to its end.
+    pub(super) async fn keep(self: Arc<Self>, link: Arc<Link<T>>, policy: Policy) {
+        let span = debug_span!("s2s", ours = %link.pair.ours, theirs = %link.pair.theirs);
+        async {
+            let begun = Instant::now();
+            self.active.fetch_add(1, Ordering::Relaxed);
+            let opened = self.open(&link, policy).await;
+            match opened {
+                Ok(Some(established)) => {
+                    self.serve(&link, established, begun).await;
+                }
+                // nobody wants it any more
+                Ok(None) => {
+                    self.cluster.remove(link.number);
+                    self.forget(&link);
+                    self.give_back(link.pair.clone(), link.outbox.close(), None);
+                }
+                Err(error) => self.fail(&link, error, Vec::new()),
+            }
+            self.active.fetch_sub(1, Ordering::Relaxed);
+        }
+        .instrument(span)
+        .await;
+    }
+
+    async fn open(
+        &self,
+        link: &Arc<Link<T>>,
+        policy: Policy,
+    ) -> Result<Option<Established<T>>, LinkError> {
+        let dial = self.dial(link.pair.clone(), policy, Purpose::Stanzas);
+        let opened = timeout(self.trust.config.queue_time_max.get(), async {
+            let _permit = self.opening.acquire().await;
+            dial.connect::<T>().await
+        });
+        tokio::select! {
+            () = link.end.notified() => Ok(None),
+            opened = opened => opened.unwrap_or(Err(LinkError::Late)).map(Some),
+        }
+    }
+
+    fn dial(&self, pair: Pair, policy: Policy, purpose: Purpose) -> Dial {
+        let (trust, resolve) = (Arc::clone(&self.trust), Arc::clone(&self.resolve));
+        Dial { trust, resolve, pair, policy, purpose }
+    }
+
+    async fn serve(
+        self: &Arc<Self>,
+        link: &Arc<Link<T>>,
+        mut established: Established<T>,
+        begun: Instant,
+    ) {
+        let Done::Proved(proof) = established.done else { return };
+        let stands = stands(&established, link, proof);
+        info!(
+            theirs = %link.pair.theirs,
+            address = %stands.address,
+            proof = proof.word(),
+            is_certain = stands.is_certain,
+            milliseconds = begun.elapsed().as_millis(),
+            "link to a server opened"
+        );
+        metrics::count(metrics::LINKS_OPENED, proof.word());
+        link.note_open(stands);
+        self.note_success(&link.pair);
+        self.tell(link, LinkState::Open);
+        let opened = Instant::now();
+        let end = self.write(link, &mut established).await;
+        let Established { connection, .. } = established;
+        if matches!(end, End::Wanted) {
+            // nothing more is given to it
+            self.forget(link);
+        }
+        let (unwritten, error) = match end {
+            End::Wanted => (self.farewell(link, connection, Vec::new()).await, None),
+            End::Closed => {
+                let unwritten = link.outbox.abort(LAST_WORDS);
+                (self.farewell(link, connection, unwritten).await, Some(LinkError::Lost))
+            }
+            End::Wrong(words, fault) => {
+                let unwritten = link.outbox.abort(words);
+                (self.farewell(link, connection, unwritten).await, Some(fault.into()))
+            }
+            End::Lost => (connection.abandon(), Some(LinkError::Lost)),
+        };
+        let has_more = !unwritten.is_empty() || !link.outbox.is_empty();
+        match error {
+            // it would be opened again and again
+            Some(error) if has_more && opened.elapsed() < SHORT_LIFE => {
+                self.fail(link, error, unwritten);
+            }
+            error => {
+                debug!(
+                    error = error.as_ref().map(tracing::field::display),
+                    "link to a server ended"
+                );
+                self.cluster.remove(link.number);
+                self.begin_again(link, unwritten);
+            }
+        }
+    }
+
+    /// Our last words behind all that waits, then theirs; `unwritten` will not
+    /// be written here, and comes back behind what was taken before it.
+    async fn farewell(
+        &self,
+        link: &Link<T>,
+        mut connection: Connection<T>,
+        unwritten: Vec<Item<T>>,
+    ) -> Vec<Item<T>> {
+        link.outbox.finish(LAST_WORDS);
+        // a server that does not read misses them
+        let _ = timeout(FAREWELL_TIME_MAX, connection.write_out(&link.outbox)).await;
+        let mut all = connection.shutdown().await;
+        all.extend(unwritten);
+        all
+    }
+
+    /// It is not tried again for a while, which all nodes know.
+    fn fail(&self, link: &Arc<Link<T>>, error: LinkError, mut unwritten: Vec<Item<T>>) {
+        let kind = error.kind();
+        info!(
+            theirs = %link.pair.theirs,
+            error = &error as &dyn std::error::Error,
+            "no link to a server comes about"
+        );
+        metrics::count(metrics::LINKS_FAILED, kind.word());
+        let wait = self.note_failure(link, error);
+        self.tell(link, LinkState::Failed(kind.code()));
+        self.forget(link);
+        unwritten.extend(link.outbox.close());
+        self.give_back(link.pair.clone(), unwritten, Some(kind));
+        let (cluster, number) = (Arc::clone(&self.cluster), link.number);
+        tokio::spawn(async move {
+            sleep(wait).await;
+            cluster.remove(number);
+        });
+    }
+
+    /// Writes until the link ends.
+    async fn write(&self, link: &Link<T>, established: &mut Established<T>) -> End {
+        let Established { connection, framer, machine, view, .. } = established;
+        let idle = self.trust.config.idle_timeout.get();
+        loop {
+            loop {
+                let mut out = Vec::new();
+                match framer.next(&mut connection.buffer) {
+                    Ok(None) => break,
+                    Ok(Some(Frame::Close)) => return End::Closed,
+                    Ok(Some(Frame::Element(raw))) => {
+                        machine.handle(Input::Element(&raw), view, &mut out);
+                    }
+                    Ok(Some(Frame::Open(_))) | Err(_) => {
+                        let error = StreamError::from(StreamCondition::BadFormat);
+                        return End::Wrong(error.last_words(), Fault::Spoke(error));
+                    }
+                }
+                for wish in out {
+                    if let Output::Close(words, fault) = wish {
+                        return End::Wrong(words, fault);
+                    }
+                }
+            }
+            let rest = idle.saturating_sub(link.silent());
+            tokio::select! {
+                turn = connection.turn(&link.outbox) => match turn {
+                    Ok(Turn::Read) => {}
+                    Ok(Turn::Ended) => return End::Closed,
+                    Ok(Turn::Finished) => return End::Wanted,
+                    Err(error) => {
+                        debug!(%error, "a connection to a server has ended");
+                        return End::Lost;
+                    }
+                },
+                () = link.end.notified() => return End::Wanted,
+                () = sleep(rest) => {
+                    if link.silent() >= idle {
+                        return End::Wanted;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the server of a domain whether a key is its own (XEP-0220 §2.2).
+    pub async fn ask(&self, question: Question) -> Verdict {
+        let Some(policy) = self.trust.config.policy(&question.pair.theirs) else {
+            return Verdict::Unknown;
+        };
+        let pair = question.pair.clone();
+        let dial = self.dial(pair.clone(), policy, Purpose::Ask(question));
+        let asked = timeout(ANSWER_TIME_MAX, async {
+            let _permit = self.asking.acquire().await;
+            dial.connect::<()>().await
+        });
+        match asked.await {
+            Ok(Ok(Established { done: Done::Answered(verdict), mut connection, .. })) => {
+                let words = Outbox::new(0);
+                words.finish(LAST_WORDS);
+                tokio::spawn(async move {
+                    let _ = timeout(FAREWELL_TIME_MAX, connection.write_out(&words)).await;
+                    connection.shutdown().await;
+                });
+                verdict
+            }
+            Ok(Ok(_)) => Verdict::Unknown,
+            Ok(Err(error)) => {
+                debug!(theirs = %pair.theirs, %error, "nobody says whether a key is right");
+                Verdict::Unknown
+            }
+            Err(_) => Verdict::Unknown,
+        }
+    }
+}
+
+fn stands<T>(established: &Established<T>, link: &Link<T>, proof: Proof) -> Stands {
+    let tls = established.view.secured().map(|secured| (secured.version, secured.cipher));
+    let is_certain = established.view.vouches(&link.pair.theirs);
+    Stands { since: Instant::now(), address: established.address, proof, is_certain, tls }
+}

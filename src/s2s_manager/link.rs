@@ -1,0 +1,99 @@
+//! One link of this node: what waits for it, and what can be seen of it.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::net::outbox::{Item, Outbox};
+use crate::stream::server::{Pair, Proof};
+
+/// A link that is open, or being opened.
+#[derive(Debug)]
+pub struct Link<T> {
+    /// Of which domains.
+    pub pair: Pair,
+    /// The number of its row.
+    pub number: u64,
+    /// What waits for it.
+    pub outbox: Outbox<T>,
+    /// Somebody wants it to end.
+    pub(super) end: Notify,
+    born: Instant,
+    /// Stanzas that were taken.
+    stanzas: AtomicU64,
+    /// When the last one was, in milliseconds since `born`.
+    last: AtomicU64,
+    stands: Mutex<Option<Stands>>,
+}
+
+/// What is known of a link that is open.
+#[derive(Debug, Clone)]
+pub struct Stands {
+    /// Since when.
+    pub since: Instant,
+    /// Where it goes.
+    pub address: SocketAddr,
+    /// How we have proved who we are.
+    pub proof: Proof,
+    /// Whether their certificate speaks for their domain.
+    pub is_certain: bool,
+    /// TLS version and cipher suite.
+    pub tls: Option<(&'static str, &'static str)>,
+}
+
+impl<T> Link<T> {
+    pub(super) fn new(pair: Pair, number: u64, bytes_max: usize, waiting: Vec<Item<T>>) -> Self {
+        let outbox = Outbox::new(bytes_max);
+        let stanzas = waiting.len() as u64;
+        outbox.put_back(waiting);
+        Self {
+            pair,
+            number,
+            outbox,
+            end: Notify::new(),
+            born: Instant::now(),
+            stanzas: AtomicU64::new(stanzas),
+            last: AtomicU64::new(0),
+            stands: Mutex::default(),
+        }
+    }
+
+    pub(super) fn note_stanza(&self) {
+        self.stanzas.fetch_add(1, Ordering::Relaxed);
+        let millis = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(millis, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_open(&self, stands: Stands) {
+        *self.stands.lock().unwrap_or_else(PoisonError::into_inner) = Some(stands);
+    }
+
+    /// Stanzas that were taken.
+    pub fn stanzas(&self) -> u64 {
+        self.stanzas.load(Ordering::Relaxed)
+    }
+
+    /// For how long nothing was taken.
+    pub fn silent(&self) -> Duration {
+        let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+        self.born.elapsed().saturating_sub(last)
+    }
+
+    /// Since when it is there, open or not.
+    pub fn age(&self) -> Duration {
+        self.born.elapsed()
+    }
+
+    /// What is known of it, if it is open.
+    pub fn stands(&self) -> Option<Stands> {
+        self.stands.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it is the same.
+    pub(super) fn is(self: &Arc<Self>, other: &Arc<Self>) -> bool {
+        Arc::ptr_eq(self, other)
+    }
+}

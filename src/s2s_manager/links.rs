@@ -1,0 +1,359 @@
+//! All links of this node, and those that have failed: what is given to one
+//! waits there until it stands, and comes back if it does not.
+//!
+//! Which node carries a stanza is decided in `choice`, by the router.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::Rng;
+use smallvec::SmallVec;
+use tokio::sync::{Semaphore, mpsc};
+use tracing::debug;
+
+use crate::cluster::handle::Cluster;
+use crate::cluster::rows::{LinkRow, LinkState, RowChange, SoftRow};
+use crate::cluster::table::Entry;
+use crate::net::outbox::{Item, Refused};
+use crate::s2s_manager::choice;
+use crate::s2s_manager::fault::{Kind, LinkError};
+use crate::s2s_manager::link::Link;
+use crate::s2s_manager::resolve::Resolve;
+use crate::s2s_manager::trust::Trust;
+use crate::stream::server::{Pair, Policy};
+
+/// The numbers of our rows lie above those of sessions.
+const NUMBERS: u64 = 1 << 63;
+
+/// Links that are opened at a time; more wait, within the time that their
+/// stanzas may wait. A guess: each asks DNS and does a TLS handshake.
+const OPENING_MAX: usize = 256;
+
+/// Questions about keys at a time; more wait, within the time that one may
+/// take. A guess, as above.
+const ASKING_MAX: usize = 64;
+
+/// Failed pairs that are remembered. Full: the next failure is not, and its
+/// pair is tried again at once. A guess: 1 MB.
+const FAILED_MAX: usize = 10_000;
+
+/// Bytes that may wait for all links together when one more is opened: so many
+/// full queues. A guess.
+const FULL_QUEUES_MAX: usize = 256;
+
+/// What a link could not carry, on its way up.
+#[derive(Debug)]
+pub struct Returned<T> {
+    /// Between which domains.
+    pub pair: Pair,
+    /// In the order in which it came.
+    pub items: Vec<Item<T>>,
+    /// Why; `None`: another node has a link.
+    pub why: Option<Kind>,
+}
+
+/// A stanza that no link takes.
+#[derive(Debug)]
+pub struct Unsent<T> {
+    /// It.
+    pub item: Item<T>,
+    /// Why.
+    pub why: Kind,
+}
+
+/// Room 4: the links of this node.
+#[derive(Debug)]
+pub struct Links<T> {
+    pub(super) trust: Arc<Trust>,
+    pub(super) resolve: Arc<Resolve>,
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) opening: Semaphore,
+    pub(super) asking: Semaphore,
+    table: Mutex<Table<T>>,
+    up: mpsc::Sender<Returned<T>>,
+    next: AtomicU64,
+    /// Links that have not ended yet.
+    pub(super) active: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Table<T> {
+    links: HashMap<Pair, Arc<Link<T>>>,
+    failed: HashMap<Pair, Failed>,
+    is_stopping: bool,
+}
+
+/// A pair whose link has failed.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    /// How often, without success between.
+    pub times: u32,
+    /// When it is tried again.
+    pub until: Instant,
+    /// Why it has failed the last time.
+    pub error: LinkError,
+    /// The row by which others know.
+    number: u64,
+}
+
+impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
+    /// No links yet. What they cannot carry goes to `up`.
+    pub fn new(
+        trust: Arc<Trust>,
+        resolve: Arc<Resolve>,
+        cluster: Arc<Cluster>,
+        up: mpsc::Sender<Returned<T>>,
+    ) -> Arc<Self> {
+        let table = Table { links: HashMap::new(), failed: HashMap::new(), is_stopping: false };
+        Arc::new(Self {
+            trust,
+            resolve,
+            cluster,
+            opening: Semaphore::new(OPENING_MAX),
+            asking: Semaphore::new(ASKING_MAX),
+            table: Mutex::new(table),
+            up,
+            next: AtomicU64::new(0),
+            active: AtomicUsize::new(0),
+        })
+    }
+
+    /// What is believed of servers.
+    pub fn trust(&self) -> &Arc<Trust> {
+        &self.trust
+    }
+
+    /// The links of a pair anywhere in the cluster.
+    pub fn rows(&self, pair: &Pair) -> SmallVec<[Entry<LinkRow>; 2]> {
+        let mut rows = self.cluster.tables().links.find(pair.theirs.as_str());
+        rows.retain(|entry| *entry.row.ours == *pair.ours.as_str());
+        rows
+    }
+
+    /// Gives a stanza to the link of this node, which is opened if there is
+    /// none.
+    ///
+    /// # Errors
+    /// [`Unsent`], with the stanza in it.
+    pub fn push(self: &Arc<Self>, pair: &Pair, bytes: Bytes, token: T) -> Result<(), Unsent<T>> {
+        let mut item = Item { bytes, token };
+        loop {
+            let link = match self.link(pair) {
+                Ok(link) => link,
+                Err(why) => return Err(Unsent { item, why }),
+            };
+            match link.outbox.push(item.bytes, item.token) {
+                Ok(()) => {
+                    link.note_stanza();
+                    return Ok(());
+                }
+                Err(Refused::Full(item)) => return Err(Unsent { item, why: Kind::Full }),
+                // it has just ended, and is out of the table
+                Err(Refused::Closed(back)) => {
+                    self.forget(&link);
+                    item = back;
+                }
+            }
+        }
+    }
+
+    fn link(self: &Arc<Self>, pair: &Pair) -> Result<Arc<Link<T>>, Kind> {
+        let mut table = self.lock();
+        if let Some(link) = table.links.get(pair) {
+            return Ok(Arc::clone(link));
+        }
+        if let Some(failed) = table.failed.get(pair).filter(|one| one.until > Instant::now()) {
+            return Err(failed.error.kind());
+        }
+        let policy = self.trust.config.policy(&pair.theirs).ok_or(Kind::Forbidden)?;
+        let config = &self.trust.config;
+        let waiting: usize = table.links.values().map(|link| link.outbox.len()).sum();
+        let queue = config.queue_bytes_max.bytes();
+        if table.links.len() >= config.links_per_node_max
+            || waiting >= queue.saturating_mul(FULL_QUEUES_MAX)
+            || table.is_stopping
+        {
+            return Err(Kind::Full);
+        }
+        Ok(self.begin(&mut table, pair, policy, Vec::new()))
+    }
+
+    /// A new link, with what waits for it already.
+    fn begin(
+        self: &Arc<Self>,
+        table: &mut Table<T>,
+        pair: &Pair,
+        policy: Policy,
+        waiting: Vec<Item<T>>,
+    ) -> Arc<Link<T>> {
+        let number = NUMBERS | self.next.fetch_add(1, Ordering::Relaxed);
+        let bytes_max = self.trust.config.queue_bytes_max.bytes();
+        let link = Arc::new(Link::new(pair.clone(), number, bytes_max, waiting));
+        table.links.insert(pair.clone(), Arc::clone(&link));
+        self.tell(&link, LinkState::Opening);
+        tokio::spawn(Arc::clone(self).keep(Arc::clone(&link), policy));
+        link
+    }
+
+    /// All nodes hear how far a link is.
+    pub(super) fn tell(&self, link: &Link<T>, state: LinkState) {
+        let (ours, theirs) = (link.pair.ours.as_str().into(), link.pair.theirs.as_str().into());
+        self.cluster.put(link.number, SoftRow::Link(LinkRow { ours, theirs, state }));
+    }
+
+    /// Takes a link out of the table; nothing more is given to it.
+    pub(super) fn forget(&self, link: &Arc<Link<T>>) {
+        let mut table = self.lock();
+        if table.links.get(&link.pair).is_some_and(|known| known.is(link)) {
+            table.links.remove(&link.pair);
+        }
+    }
+
+    /// A link that was open has ended: what it had not written is the first
+    /// that the next one carries, before all that is given to it from now on.
+    pub(super) fn begin_again(self: &Arc<Self>, link: &Arc<Link<T>>, mut unwritten: Vec<Item<T>>) {
+        let mut table = self.lock();
+        unwritten.extend(link.outbox.close());
+        let is_known = table.links.get(&link.pair).is_some_and(|known| known.is(link));
+        if is_known {
+            table.links.remove(&link.pair);
+        }
+        let policy = self.trust.config.policy(&link.pair.theirs);
+        match policy {
+            Some(policy) if is_known && !unwritten.is_empty() && !table.is_stopping => {
+                self.begin(&mut table, &link.pair, policy, unwritten);
+            }
+            _ => {
+                drop(table);
+                self.give_back(link.pair.clone(), unwritten, None);
+            }
+        }
+    }
+
+    /// A link did not come about, or not for long; it is tried again after a
+    /// while, which is what is given back.
+    pub(super) fn note_failure(&self, link: &Link<T>, error: LinkError) -> Duration {
+        let Link { pair, number, .. } = link;
+        let config = &self.trust.config;
+        let (least, most) = (config.retry_after_min.get(), config.retry_after_max.get());
+        let mut table = self.lock();
+        let now = Instant::now();
+        if table.failed.len() >= FAILED_MAX {
+            table.failed.retain(|_, failed| failed.until > now);
+        }
+        let times = table.failed.get(pair).map_or(0, |failed| failed.times) + 1;
+        let longest = least.saturating_mul(1 << (times - 1).min(16)).min(most);
+        // by chance, so that not all come at the same moment (RFC 6120 §3.3)
+        let wait = longest.mul_f64(rand::rng().random_range(0.5..=1.0));
+        if table.failed.len() < FAILED_MAX {
+            table
+                .failed
+                .insert(pair.clone(), Failed { times, until: now + wait, error, number: *number });
+        }
+        wait
+    }
+
+    /// A link stands: what was before is forgotten.
+    pub(super) fn note_success(&self, pair: &Pair) {
+        self.lock().failed.remove(pair);
+    }
+
+    /// What a link could not carry goes up; the router has room for it within
+    /// a moment.
+    pub(super) fn give_back(&self, pair: Pair, items: Vec<Item<T>>, why: Option<Kind>) {
+        if items.is_empty() {
+            return;
+        }
+        let up = self.up.clone();
+        tokio::spawn(async move {
+            let count = items.len();
+            if up.send(Returned { pair, items, why }).await.is_err() {
+                debug!(count, "nobody is left who could be told of stanzas that were not sent");
+            }
+        });
+    }
+
+    /// Rows have changed: a link of ours that another node has as well may
+    /// have to go.
+    pub fn note_rows(self: &Arc<Self>, changes: &[RowChange]) {
+        let me = self.cluster.me().id;
+        for change in changes.iter().filter(|change| change.owner != me) {
+            let Some(SoftRow::Link(row)) = &change.new else { continue };
+            let own = {
+                let table = self.lock();
+                let mut own = table.links.values();
+                own.find(|link| {
+                    *link.pair.theirs.as_str() == *row.theirs
+                        && *link.pair.ours.as_str() == *row.ours
+                })
+                .cloned()
+            };
+            let Some(link) = own else { continue };
+            let links_max = self.trust.config.links_per_pair_max;
+            if !choice::stays(&self.rows(&link.pair), me, links_max) {
+                debug!(theirs = %link.pair.theirs, "another node has a link: ours ends");
+                self.forget(&link);
+                link.end.notify_one();
+            }
+        }
+    }
+
+    /// All links, for whoever looks.
+    pub fn all(&self) -> Vec<Arc<Link<T>>> {
+        self.lock().links.values().cloned().collect()
+    }
+
+    /// All pairs whose link has failed.
+    pub fn failed(&self) -> Vec<(Pair, Failed)> {
+        let table = self.lock();
+        table.failed.iter().map(|(pair, failed)| (pair.clone(), failed.clone())).collect()
+    }
+
+    /// Ends the links to a domain, after what waits for them, and forgets that
+    /// others have failed; says how many there were.
+    pub fn close(&self, theirs: &str) -> usize {
+        let mut table = self.lock();
+        table.failed.retain(|pair, failed| {
+            let is_meant = pair.theirs.as_str() == theirs;
+            if is_meant {
+                self.cluster.remove(failed.number);
+            }
+            !is_meant
+        });
+        let all: Vec<_> = table.links.values().cloned().collect();
+        let meant: Vec<_> = all.iter().filter(|link| link.pair.theirs.as_str() == theirs).collect();
+        for link in &meant {
+            table.links.remove(&link.pair);
+            link.end.notify_one();
+        }
+        meant.len()
+    }
+
+    /// This node stops: links end after what waits for them.
+    pub fn stop(&self) {
+        let mut table = self.lock();
+        table.is_stopping = true;
+        for (_, link) in table.links.drain() {
+            link.end.notify_one();
+        }
+    }
+
+    /// Links for which something waits.
+    pub fn busy(&self) -> usize {
+        let table = self.lock();
+        table.links.values().filter(|link| !link.outbox.is_empty()).count()
+    }
+
+    /// Links that have not ended yet, though perhaps nothing is given to them
+    /// any more.
+    pub fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table<T>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,16 @@
+//! Room 4: links to other servers, from any node, known to all.
+
+pub mod arrivals;
+pub mod certificate;
+pub mod choice;
+pub mod config;
+pub mod connect;
+pub mod fault;
+mod keep;
+pub mod link;
+pub mod links;
+pub mod outgoing;
+pub mod place;
+pub mod reach;
+pub mod resolve;
+pub mod trust;

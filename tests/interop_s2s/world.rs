@@ -1,0 +1,122 @@
+//! The world that servers find each other in: a host for each, and a name
+//! server that all of them ask.
+
+use std::fs;
+use std::net::{IpAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::authority::Authority;
+use super::net::Stage;
+use super::support::{Place, wait_for};
+
+/// Where network namespaces find what stands in `/etc` for them alone.
+const NETNS: &str = "/etc/netns";
+
+/// Hosts, their names, and who vouches for them.
+pub struct World {
+    pub stage: Stage,
+    pub authority: Authority,
+    pub folder: TempDir,
+    /// Files that go with this world.
+    resolv: Vec<PathBuf>,
+    names: Option<Child>,
+}
+
+impl World {
+    /// So many hosts for servers, and one for names.
+    pub fn build(hosts: usize) -> World {
+        let stage = Stage::build(hosts + 1);
+        let folder = tempfile::tempdir().expect("a folder");
+        let authority = Authority::found(&folder.path().join("authority"));
+        let mut world = World { stage, authority, folder, resolv: Vec::new(), names: None };
+        let name_server = format!("nameserver {}\n", world.stage.host(hosts));
+        for at in 0..=hosts {
+            let folder = PathBuf::from(NETNS).join(world.stage.space(at));
+            fs::create_dir_all(&folder).expect("we are root");
+            fs::write(folder.join("resolv.conf"), &name_server).expect("writable");
+            world.resolv.push(folder);
+        }
+        world
+    }
+
+    /// An authority that nobody trusts.
+    pub fn stranger(&self) -> Authority {
+        Authority::found(&self.folder.path().join("stranger"))
+    }
+
+    /// Where a server runs.
+    pub fn place(&self, at: usize) -> Place {
+        self.stage.places().swap_remove(at)
+    }
+
+    /// The address of a host.
+    pub fn address(&self, at: usize) -> IpAddr {
+        self.stage.host(at).into()
+    }
+
+    /// From now on the hosts at `at` are those of `domain`, by SRV records
+    /// and, as the domain itself, by an address record of the first.
+    pub fn name(&mut self, domains: &[(&str, &[usize])]) {
+        let mut words = vec![
+            "--keep-in-foreground".to_owned(),
+            "--no-resolv".to_owned(),
+            "--no-hosts".to_owned(),
+            "--conf-file=/dev/null".to_owned(),
+            "--pid-file=".to_owned(),
+            "--user=root".to_owned(),
+            "--local=/test/".to_owned(),
+        ];
+        for (domain, hosts) in domains {
+            for at in *hosts {
+                let (host, address) = (format!("h{at}.{domain}"), self.address(*at));
+                words.push(format!("--srv-host=_xmpp-server._tcp.{domain},{host},5269,1,1"));
+                words.push(format!("--host-record={host},{address}"));
+            }
+            words.push(format!("--host-record={domain},{}", self.address(hosts[0])));
+        }
+        self.forget_names();
+        let at = self.resolv.len() - 1;
+        let log = fs::File::create(self.folder.path().join("names.log")).expect("writable");
+        let child = self.command(at, "dnsmasq").args(words).stderr(log).spawn();
+        self.names = Some(child.expect("dnsmasq is there"));
+        let address = (self.address(at), 53);
+        wait_for("names are known", || TcpStream::connect(address).is_ok());
+    }
+
+    /// A command on one of the hosts.
+    pub fn command(&self, at: usize, command: &str) -> Command {
+        let place = self.place(at);
+        let (first, rest) = place.wrap.split_first().expect("a namespace");
+        let mut whole = Command::new(first);
+        whole.args(rest).arg(command).stdin(Stdio::null()).stdout(Stdio::null());
+        whole
+    }
+
+    fn forget_names(&mut self) {
+        if let Some(mut names) = self.names.take() {
+            let _ = names.kill();
+            let _ = names.wait();
+        }
+    }
+}
+
+/// Waits until somebody listens there.
+#[track_caller]
+pub fn wait_for_port(what: &str, address: IpAddr, port: u16) {
+    let there = (address, port).into();
+    let second = Duration::from_secs(1);
+    wait_for(what, || TcpStream::connect_timeout(&there, second).is_ok());
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.forget_names();
+        for folder in &self.resolv {
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! A certificate authority that all services of a test trust, and what it, or
+//! somebody else, signs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    date_time_ymd,
+};
+
+/// What a service shows of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// A certificate for its domain, by the authority.
+    Valid,
+    /// One that nobody else has signed.
+    SelfSigned,
+    /// One whose time is over.
+    Expired,
+    /// One for another domain.
+    Other(String),
+}
+
+/// Whom all services trust.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    pub fn new() -> Authority {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let own = params.self_signed(&key).expect("signed");
+        Authority { pem: own.pem(), issuer: Issuer::new(params, key) }
+    }
+
+    /// Writes `ca.pem`, `cert.pem` and `key.pem` into a folder.
+    pub fn write(&self, folder: &Path, domain: &str, shown: &Shown) -> PathBuf {
+        let folder = folder.join("tls");
+        fs::create_dir_all(&folder).expect("writable");
+        let name = match shown {
+            Shown::Other(name) => name.as_str(),
+            _ => domain,
+        };
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::DnsName(name.try_into().expect("a name"))];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        if *shown == Shown::Expired {
+            params.not_before = date_time_ymd(2019, 1, 1);
+            params.not_after = date_time_ymd(2020, 1, 1);
+        }
+        let certificate = match shown {
+            Shown::SelfSigned => params.self_signed(&key),
+            _ => params.signed_by(&key, &self.issuer),
+        };
+        let certificate = certificate.expect("signed");
+        fs::write(folder.join("ca.pem"), &self.pem).expect("writable");
+        fs::write(folder.join("cert.pem"), certificate.pem()).expect("writable");
+        fs::write(folder.join("key.pem"), key.serialize_pem()).expect("writable");
+        folder
+    }
+}

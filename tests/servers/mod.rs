@@ -1,0 +1,7 @@
+//! What the tests of federation share.
+
+#![allow(dead_code, unreachable_pub)]
+
+pub mod authority;
+pub mod person;
+pub mod service;
