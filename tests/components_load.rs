@@ -40,14 +40,22 @@ fn requests_are_answered_once_whoever_is_killed() {
     let ports: Vec<u16> = nodes.list.iter().map(|node| node.ports.component).collect();
     let tally = Arc::new(Tally::default());
     let mut instances: Vec<Instance> = (0..INSTANCES)
-        .map(|number| Instance::start(&format!("i{number}"), &ports, number % 3, &tally))
+        .map(|number| {
+            let name = format!("i{number}");
+            let to = format!("gw.localhost/{name}");
+            Instance::start((&name, &to), &ports, number % 3, &tally)
+        })
         .collect();
     support::wait_for("all instances are there", || tally.connected() == INSTANCES);
 
     // chance is even
     let plan = Plan { to: "even.localhost", count: stanzas() * 2 / CLIENTS, window: 50 };
     let mut people: Vec<Person> = (0..CLIENTS)
-        .map(|number| Person::online(&nodes.list[number % 3], &format!("user{number}")))
+        .map(|number| {
+            let node = &nodes.list[number % 3];
+            let door = (node.place.host, node.ports.direct).into();
+            Person::online(door, &format!("user{number}"), "s3cret")
+        })
         .collect();
     crowd::all(&mut people, &plan, |_| {});
     let mean = (plan.count * CLIENTS / INSTANCES) as f64;

@@ -22,6 +22,7 @@ pub struct Node {
     folder: PathBuf,
     plain: u16,
     direct: u16,
+    component: u16,
     child: Option<Child>,
     mapper: Option<Child>,
 }
@@ -39,10 +40,10 @@ impl Ejabberd {
             let name = format!("n{at}@{}", place.host);
             let folder = folder.join(format!("ejabberd{at}"));
             fs::create_dir_all(folder.join("data")).expect("writable");
-            let (plain, direct) = (free_port(), free_port());
-            write(&folder.join("ejabberd.yml"), &config(plain, direct, papers));
-            let mapper = None;
-            let mut node = Node { place, name, folder, plain, direct, child: None, mapper };
+            let (plain, direct, component) = (free_port(), free_port(), free_port());
+            write(&folder.join("ejabberd.yml"), &config(plain, direct, component, papers));
+            let (child, mapper) = (None, None);
+            let mut node = Node { place, name, folder, plain, direct, component, child, mapper };
             node.start();
             nodes.push(node);
         }
@@ -62,6 +63,11 @@ impl Ejabberd {
             let words = format!("<<\"{name}\">>,<<\"{DOMAIN}\">>,<<\"{name}\">>");
             first.eval(&format!("rpc:call('{}',ejabberd_auth,try_register,[{words}])", first.name));
         }
+    }
+
+    /// Where components come in.
+    pub fn component_ports(&self) -> Vec<u16> {
+        self.nodes.iter().map(|node| node.component).collect()
     }
 
     /// Waits until the first node sees all.
@@ -161,14 +167,18 @@ impl Drop for Node {
 
 /// Debian's defaults, but for limits that a load would only measure: shapers,
 /// sessions of a user, and a queue of 5 for new connections. Passwords are kept
-/// as SCRAM keys, as ours are: without that each login costs it 10 ms.
-fn config(plain: u16, direct: u16, papers: &Path) -> String {
+/// as SCRAM keys, as ours are: without that each login costs it 10 ms. Components
+/// in the words of `benches/components.rs`.
+fn config(plain: u16, direct: u16, component: u16, papers: &Path) -> String {
     format!(
         "hosts:\n  - {DOMAIN}\nloglevel: error\ncertfiles:\n  - {papers:?}\nlisten:\n\
          \x20 - {{ port: {plain}, module: ejabberd_c2s, shaper: none, \
          backlog: 1024 }}\n\
          \x20 - {{ port: {direct}, module: ejabberd_c2s, tls: true, shaper: none, \
          backlog: 1024 }}\n\
+         \x20 - {{ port: {component}, module: ejabberd_service, shaper: none, \
+         hosts: {{ gw.localhost: {{ password: s3cret }} }} }}\n\
+         domain_balancing:\n  gw.localhost: {{ type: bare_source, component_number: 12 }}\n\
          auth_method: internal\nauth_password_format: scram\nauth_scram_hash: sha\n\
          registration_timeout: infinity\n\
          shaper_rules:\n  max_user_sessions: infinity\n  max_user_offline_messages: 5000\n\

@@ -16,7 +16,12 @@ const OPEN: &str = "[register]\nenabled = true\n\
 
 impl Ours {
     pub fn start(places: Vec<Place>) -> Ours {
-        let mut nodes = Nodes::prepare_at(places, OPEN);
+        Ours::start_with(places, "")
+    }
+
+    /// With more in the configuration of each.
+    pub fn start_with(places: Vec<Place>, extra: &str) -> Ours {
+        let mut nodes = Nodes::prepare_at(places, &format!("{OPEN}{extra}"));
         for node in &mut nodes.list {
             // as the peers: a line for each session is not what is measured
             node.place.environment.push(("JABIRU_LOG__LEVEL".into(), "warn".into()));

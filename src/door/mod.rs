@@ -9,6 +9,7 @@ pub mod config;
 pub mod entry;
 pub mod front;
 pub mod mesh;
+mod recent;
 mod registering;
 pub mod s2s;
 

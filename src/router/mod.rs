@@ -11,6 +11,7 @@ pub mod balance;
 pub mod components;
 pub mod elsewhere;
 pub mod foreign;
+mod in_name;
 pub mod incoming;
 pub mod instance;
 pub mod last;

@@ -13,6 +13,7 @@ use crate::extension::Effect;
 use crate::im::provisioning;
 use crate::router::Router;
 use crate::router::act::Way;
+use crate::router::in_name;
 use crate::session_manager::accounts::Ban;
 use crate::session_manager::everywhere::{self, Announcement};
 use crate::session_manager::orders::{self, Answer, Carried, Order, OrderError};
@@ -45,6 +46,7 @@ impl Router {
                 question.answer(addresses);
             }
             everywhere::topic::ANNOUNCE => self.on_announce(question),
+            in_name::TOPIC => self.asked_in_name(question),
             _ => return self.answer_stored(question),
         }
         None

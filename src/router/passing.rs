@@ -13,6 +13,7 @@ use crate::net::outbox::Item;
 use crate::router::Router;
 use crate::router::act::Way;
 use crate::router::affinity;
+use crate::router::foreign::Order;
 use crate::router::instance::{Instance, Left, Passed, Untaken};
 use crate::router::parcel::{Label, Target};
 use crate::session_manager::session::Seat;
@@ -126,7 +127,7 @@ impl Router {
     }
 
     /// Takes a stanza of an instance of this node, whose `from` may be its.
-    pub fn take_of_component(&self, instance: &Instance, mut stanza: Stanza) {
+    pub fn take_of_component(&self, instance: &Instance, mut stanza: Stanza, order: Order) {
         if stanza.kind.is_answer() {
             instance.answered(&stanza);
         }
@@ -138,7 +139,7 @@ impl Router {
                 stanza.id = stanza.id.map(|id| affinity::marked(&id, &instance.name));
             }
         }
-        self.route(stanza);
+        self.route_foreign(stanza, order);
     }
 
     /// An instance has ended, out of the table already, and this was not

@@ -1,5 +1,6 @@
 //! Room 4 and its door, put together.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -18,6 +19,7 @@ use crate::s2s_manager::resolve::Resolve;
 use crate::s2s_manager::trust::Trust;
 use crate::server::errors::StartError;
 use crate::session_manager::session::Held;
+use crate::xmpp::jid::Domain;
 
 /// What speaks with other servers.
 pub(super) struct Servers {
@@ -43,8 +45,12 @@ impl Servers {
             false => Roots::none(),
         };
         let (certificates, ring) = (Arc::clone(certificates), Arc::clone(ring));
+        // other servers reach our components, and nobody else can be one
         let ours = Arc::clone(rooms);
-        let serves = Arc::new(move |domain: &str| ours.serves(domain));
+        let components = config.component.all_domains();
+        let components: BTreeSet<Domain> = components.map(|(domain, _)| domain.clone()).collect();
+        let is_component = move |domain: &str| components.iter().any(|one| one.as_str() == domain);
+        let serves = Arc::new(move |domain: &str| ours.serves(domain) || is_component(domain));
         // what is no domain was refused when the configuration was read
         let rules = config.s2s_manager.clone().normal().unwrap_or_default();
         let resolve = Arc::new(Resolve::new(&rules).map_err(StartError::Resolver)?);
@@ -67,6 +73,8 @@ impl Servers {
         let Self { links, arrivals, returned } = self;
         tokio::spawn(Arc::clone(router).fetch_returned(returned));
         let rooms = s2s::Rooms { router: Arc::clone(router), servers: links, arrivals };
-        Ok(Arc::new(S2s::new(config.s2s.clone(), &config.domains(), certificates, rooms)?))
+        let mut domains = config.domains();
+        domains.extend(config.component.all_domains().map(|(domain, _)| domain.clone()));
+        Ok(Arc::new(S2s::new(config.s2s.clone(), &domains, certificates, rooms)?))
     }
 }

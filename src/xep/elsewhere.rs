@@ -30,11 +30,14 @@ const FORWARDED: About =
 /// Who is behind other domains: `door/component`, `router/passing`.
 const COMPONENTS: About = About { specification: "XEP-0114: Jabber Component Protocol", ..NOTHING };
 
+/// What components may do for accounts: `door/component/privilege`.
+const PRIVILEGED: About = About { specification: "XEP-0356: Privileged Entity", ..NOTHING };
+
 /// What a component's stream takes: `stream/component`.
 const LIMITED: About = About { specification: "XEP-0478: Stream Limits Advertisement", ..NOTHING };
 
 /// All of them.
-const ALL: [About; 6] = [CLIENT_STATE, DELAYED, HINTED, FORWARDED, COMPONENTS, LIMITED];
+const ALL: [About; 7] = [CLIENT_STATE, DELAYED, HINTED, FORWARDED, COMPONENTS, PRIVILEGED, LIMITED];
 
 const NOTHING: About = About {
     specification: "",

@@ -6,6 +6,8 @@ pub const CLIENT: &str = "jabber:client";
 pub const SERVER: &str = "jabber:server";
 /// Stanzas of an external component (XEP-0114).
 pub const COMPONENT: &str = "jabber:component:accept";
+/// What a component may do in others' names (XEP-0356).
+pub const PRIVILEGE: &str = "urn:xmpp:privilege:2";
 /// What a stream takes at most (XEP-0478).
 pub const STREAM_LIMITS: &str = "urn:xmpp:stream-limits:0";
 /// The stream element itself.

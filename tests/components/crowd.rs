@@ -4,15 +4,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::support::SOON;
 use super::support::raw::Raw;
-use super::support::{Node, SOON};
 use super::wire::{header, proof};
+
+/// A request without an answer for so long is lost: longer than a node that
+/// was killed is waited for.
+const LOST_AFTER: Duration = Duration::from_secs(15);
 
 /// What all clients do.
 pub struct Plan {
@@ -65,14 +69,21 @@ pub struct Instance {
 }
 
 impl Instance {
-    pub fn start(name: &str, ports: &[u16], first: usize, tally: &Arc<Tally>) -> Instance {
+    /// `to` is what it opens its stream to.
+    pub fn start(
+        (name, to): (&str, &str),
+        ports: &[u16],
+        first: usize,
+        tally: &Arc<Tally>,
+    ) -> Instance {
         let (breaks, ends) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
-        let (name, ports, tally) = (name.to_owned(), ports.to_vec(), Arc::clone(tally));
+        let (name, to) = (name.to_owned(), to.to_owned());
+        let (ports, tally) = (ports.to_vec(), Arc::clone(tally));
         let (broken, ended) = (Arc::clone(&breaks), Arc::clone(&ends));
         let thread = std::thread::spawn(move || {
             let mut at = first;
             while !ended.load(Ordering::Relaxed) {
-                if let Some(tcp) = enter(&name, ports[at % ports.len()]) {
+                if let Some(tcp) = enter(&to, ports[at % ports.len()]) {
                     tally.connected.fetch_add(1, Ordering::Relaxed);
                     // each life is one by itself
                     answer(&format!("{name}.{at}"), tcp, &tally, &broken, &ended);
@@ -99,19 +110,22 @@ impl Drop for Instance {
     }
 }
 
-fn enter(name: &str, port: u16) -> Option<TcpStream> {
+fn enter(to: &str, port: u16) -> Option<TcpStream> {
     let Ok(mut tcp) = TcpStream::connect(("127.0.0.1", port)) else {
         std::thread::sleep(Duration::from_millis(20));
         return None;
     };
     tcp.set_read_timeout(Some(SOON)).ok()?;
     tcp.set_nodelay(true).ok()?;
-    tcp.write_all(header(&format!("gw.localhost/{name}")).as_bytes()).ok()?;
+    tcp.write_all(header(to).as_bytes()).ok()?;
     let mut heard = String::new();
     hear(&mut tcp, &mut heard, "'>")?;
     tcp.write_all(format!("<handshake>{}</handshake>", proof(&heard, "s3cret")).as_bytes()).ok()?;
     heard.clear();
-    hear(&mut tcp, &mut heard, "<handshake/>")?;
+    hear(&mut tcp, &mut heard, "/>")?;
+    if !heard.contains("<handshake") {
+        return None;
+    }
     tcp.set_read_timeout(Some(Duration::from_millis(20))).ok()?;
     Some(tcp)
 }
@@ -175,16 +189,31 @@ pub struct Person {
     errors: BTreeSet<usize>,
     by: BTreeSet<String>,
     cut_off: bool,
+    /// Under way, and since when.
+    waiting: BTreeMap<usize, Instant>,
+    /// Not waited for any more.
+    lost: BTreeSet<usize>,
 }
 
 impl Person {
-    pub fn online(node: &Node, name: &str) -> Person {
-        let mut raw = Raw::direct(node);
-        raw.bind(name, "s3cret", "r");
+    pub fn online(door: SocketAddr, name: &str, password: &str) -> Person {
+        let mut raw = Raw::direct_at(door);
+        raw.bind(name, password, "r");
         raw.patience(Duration::from_millis(20));
         let (name, heard) = (name.to_owned(), String::new());
         let (answers, errors, by) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Person { name, raw, heard, sent: 0, answers, errors, by, cut_off: false }
+        Person {
+            name,
+            raw,
+            heard,
+            sent: 0,
+            answers,
+            errors,
+            by,
+            cut_off: false,
+            waiting: BTreeMap::new(),
+            lost: BTreeSet::new(),
+        }
     }
 
     pub fn begin_again(&mut self) {
@@ -192,6 +221,8 @@ impl Person {
         self.answers.clear();
         self.errors.clear();
         self.by.clear();
+        self.waiting.clear();
+        self.lost.clear();
     }
 
     pub fn was_cut_off(&self) -> bool {
@@ -213,8 +244,9 @@ impl Person {
         more.count()
     }
 
+    /// Requests that were neither answered nor bounced.
     pub fn missing(&self) -> usize {
-        self.sent - self.done()
+        self.waiting.len() + self.lost.len()
     }
 
     pub fn only_instance(&self) -> Option<String> {
@@ -222,32 +254,27 @@ impl Person {
         self.by.first().filter(|_| is_alone).cloned()
     }
 
-    fn done(&self) -> usize {
-        self.answers.keys().chain(&self.errors).collect::<BTreeSet<_>>().len()
-    }
-
     fn run(&mut self, plan: &Plan, done: &AtomicUsize) {
-        let mut last = Instant::now();
-        let mut before = 0;
-        while before < plan.count && !self.cut_off {
+        while !self.cut_off && (self.sent < plan.count || !self.waiting.is_empty()) {
             let mut words = String::new();
-            while self.sent < plan.count && self.sent - before < plan.window {
+            while self.sent < plan.count && self.waiting.len() < plan.window {
                 let (id, to) = (self.sent, plan.to);
                 words.push_str(&format!("<iq type='get' id='{id}' to='{to}'><q xmlns='u'/></iq>"));
+                self.waiting.insert(id, Instant::now());
                 self.sent += 1;
             }
             self.raw.say(words.as_bytes());
             self.cut_off = !self.raw.more(&mut self.heard);
+            let before = self.waiting.len();
             self.take();
-            let now = self.done();
-            if now > before {
-                done.fetch_add(now - before, Ordering::Relaxed);
-                last = Instant::now();
-            }
-            before = now;
-            if last.elapsed() > SOON {
-                return;
-            }
+            self.waiting.retain(|id, since| {
+                let is_young = since.elapsed() < LOST_AFTER;
+                if !is_young {
+                    self.lost.insert(*id);
+                }
+                is_young
+            });
+            done.fetch_add(before - self.waiting.len(), Ordering::Relaxed);
         }
     }
 
@@ -256,6 +283,8 @@ impl Person {
             let rest = self.heard.split_off(at + "</iq>".len());
             let answer = std::mem::replace(&mut self.heard, rest);
             let id = attribute(&answer, "id").and_then(|id| id.parse().ok()).expect("a number");
+            self.waiting.remove(&id);
+            self.lost.remove(&id);
             if answer.contains("type='error'") {
                 self.errors.insert(id);
                 continue;

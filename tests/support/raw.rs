@@ -48,6 +48,13 @@ impl Raw {
         Raw::direct_with(node, rustls::DEFAULT_VERSIONS)
     }
 
+    /// As [`Raw::direct`], at any server.
+    pub fn direct_at(door: std::net::SocketAddr) -> Raw {
+        let tcp = TcpStream::connect(door).expect("it listens");
+        tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Raw::over(tcp, config(&[b"xmpp-client"], rustls::DEFAULT_VERSIONS))
+    }
+
     pub fn direct_with(node: &Node, versions: &[&'static rustls::SupportedProtocolVersion]) -> Raw {
         let tcp = TcpStream::connect((node.place.host, node.ports.direct)).expect("it listens");
         tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");

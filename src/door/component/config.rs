@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::door::component::privilege::Privileges;
 use crate::door::config::{self, ProxyProtocol};
 use crate::net::network::Network;
 use crate::units::{Size, Span};
@@ -79,6 +80,8 @@ pub struct Component {
     pub reachable_from: BTreeSet<Domain>,
     /// How much instances get beside the others, by their names, 1 to 10.
     pub weights: BTreeMap<String, u8>,
+    /// What it may do in the name of our accounts.
+    pub privileges: Privileges,
 }
 
 /// A secret that is in no log.
@@ -126,6 +129,7 @@ impl Default for Component {
             check_from: true,
             reachable_from: BTreeSet::new(),
             weights: BTreeMap::new(),
+            privileges: Privileges::default(),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::door::c2s::FAREWELL_TIME_MAX;
 use crate::door::component::Door;
 use crate::door::component::life::Stream;
 use crate::door::entry::Port;
+use crate::door::recent::Recent;
 use crate::drain::Drain;
 use crate::net::connection::{Connection, Turn};
 use crate::net::outbox::Outbox;
@@ -32,8 +33,8 @@ use crate::xmpp::error::{StreamCondition, StreamError};
 const WRONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection on its way in.
-pub(super) struct Entry<'a> {
-    door: &'a Door,
+pub(super) struct Entry {
+    door: Arc<Door>,
     address: SocketAddr,
     port: Port,
     outbox: Arc<Outbox<Passed>>,
@@ -52,19 +53,19 @@ enum Ended {
     Refused,
 }
 
-impl<'a> Entry<'a> {
+impl Entry {
     /// A connection of which nothing was read.
-    pub(super) fn new(door: &'a Door, address: SocketAddr, port: Port) -> Self {
+    pub(super) fn new(door: Arc<Door>, address: SocketAddr, port: Port) -> Self {
         let mut seed = [0; 32];
         rand::rngs::OsRng.try_fill_bytes(&mut seed).expect("the kernel gives random bytes");
         Self {
-            door,
-            address,
-            port,
             outbox: Arc::new(Outbox::new(door.config.outbox_bytes_max.bytes())),
             framer: Framer::new(door.limits_before()),
             machine: Negotiation::new(Arc::clone(&door.negotiation)),
             random: StdRng::from_seed(seed),
+            door,
+            address,
+            port,
         }
     }
 
@@ -73,7 +74,7 @@ impl<'a> Entry<'a> {
         mut self,
         tcp: TcpStream,
         mut drain: Drain,
-    ) -> Option<(Stream<'a>, Connection<Passed>)> {
+    ) -> Option<(Stream, Connection<Passed>)> {
         let write_timeout = self.door.config.write_timeout.get();
         let deadline = self.door.config.negotiation_timeout.get();
         let secured = match self.port {
@@ -120,7 +121,7 @@ impl<'a> Entry<'a> {
 
     /// All nodes know it before it knows so itself: what it says then can be
     /// answered.
-    fn enter(mut self, established: Established) -> Stream<'a> {
+    fn enter(mut self, established: Established) -> Stream {
         let Established { domain, name } = established;
         let component = self.door.config.domains.get(&domain);
         let also = component.map(|component| component.also.clone()).unwrap_or_default();
@@ -132,7 +133,7 @@ impl<'a> Entry<'a> {
         self.framer.set_limits(self.door.limits_after());
         let checks_from = component.is_none_or(|component| component.check_from);
         let Self { door, outbox, framer, .. } = self;
-        Stream { door, instance, outbox, framer, checks_from, paid: 0 }
+        Stream { door, instance, outbox, framer, checks_from, paid: 0, recent: Recent::default() }
     }
 
     async fn leave(&mut self, mut connection: Connection<Passed>, ended: Ended) {

@@ -10,7 +10,8 @@ use tokio::time::{interval, sleep, timeout};
 use tracing::debug;
 
 use crate::door::c2s::FAREWELL_TIME_MAX;
-use crate::door::component::{Door, info};
+use crate::door::component::{Door, info, privilege};
+use crate::door::recent::Recent;
 use crate::drain::Drain;
 use crate::metrics;
 use crate::net::connection::{Connection, Turn};
@@ -29,8 +30,8 @@ use crate::xmpp::stanza::{ReadError, Stanza};
 const TICK: Duration = Duration::from_secs(1);
 
 /// A component whose secret was proved.
-pub(super) struct Stream<'a> {
-    pub(super) door: &'a Door,
+pub(super) struct Stream {
+    pub(super) door: Arc<Door>,
     /// In the table.
     pub(super) instance: Arc<Instance>,
     pub(super) outbox: Arc<Outbox<Passed>>,
@@ -39,6 +40,8 @@ pub(super) struct Stream<'a> {
     pub(super) checks_from: bool,
     /// Stanzas that were taken in this second.
     pub(super) paid: u32,
+    /// Whose subscriptions it has just spoken of.
+    pub(super) recent: Recent,
 }
 
 /// Why nothing more is read.
@@ -55,7 +58,7 @@ enum Over {
     Lost(io::Error),
 }
 
-impl Stream<'_> {
+impl Stream {
     /// Serves it to its end, and plans again what it has not dealt with.
     pub(super) async fn live(mut self, mut connection: Connection<Passed>, mut drain: Drain) {
         let welcomed = self.outbox.push(WELCOME.into(), Passed::ours());
@@ -87,6 +90,7 @@ impl Stream<'_> {
     }
 
     async fn listen(&mut self, connection: &mut Connection<Passed>, drain: &mut Drain) -> Over {
+        self.tell_privileges();
         let mut tick = interval(TICK);
         // its first tick is at once
         let mut refresh = interval(info::REFRESH_INTERVAL);
@@ -119,6 +123,15 @@ impl Stream<'_> {
                 Ok(Turn::Finished) => return Over::Written,
                 Err(error) => return Over::Lost(error),
             }
+        }
+    }
+
+    fn tell_privileges(&self) {
+        let Some((domain, _)) = self.instance.domains.first() else { return };
+        let component = self.door.config.domains.get(domain);
+        let told = component.map(|one| one.privileges.told(self.door.speaker(), domain));
+        if let Some(told) = told.flatten() {
+            self.instance.ask(&told);
         }
     }
 
@@ -160,7 +173,7 @@ impl Stream<'_> {
         }
     }
 
-    fn stanza(&self, raw: &Raw) -> Result<(), StreamError> {
+    fn stanza(&mut self, raw: &Raw) -> Result<(), StreamError> {
         let mut stanza = match Stanza::read(raw, COMPONENT) {
             Ok(stanza) => stanza,
             Err(ReadError::Bad(fault)) => {
@@ -192,7 +205,13 @@ impl Stream<'_> {
         match info::heard(&self.instance, self.door.speaker(), &stanza) {
             Some(true) => self.door.components.tell(&self.instance),
             Some(false) => {}
-            None => self.door.router.take_of_component(&self.instance, stanza),
+            None => {
+                let Some(stanza) = privilege::take(&self.door, &self.instance, stanza) else {
+                    return Ok(());
+                };
+                let order = self.recent.order(&stanza, Instant::now());
+                self.door.router.take_of_component(&self.instance, stanza, order);
+            }
         }
         Ok(())
     }

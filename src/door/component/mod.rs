@@ -6,6 +6,7 @@ pub mod config;
 mod entry;
 mod info;
 mod life;
+pub mod privilege;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -92,7 +93,7 @@ impl Door {
         };
         let span = debug_span!("component", %address);
         async {
-            let entry = Entry::new(&self, address, port);
+            let entry = Entry::new(Arc::clone(&self), address, port);
             let _guest = match self.addresses.enter(address.ip(), Instant::now()) {
                 Ok(guest) => guest,
                 Err(refused) => {
@@ -117,6 +118,10 @@ impl Door {
     /// The domain of ours that speaks.
     fn speaker(&self) -> Option<&Domain> {
         self.negotiation.ours.first()
+    }
+
+    fn is_ours(&self, domain: &str) -> bool {
+        self.negotiation.ours.iter().any(|ours| ours.as_str() == domain)
     }
 
     fn note_refused(&self, reason: &'static str, address: SocketAddr) {

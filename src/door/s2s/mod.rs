@@ -3,7 +3,6 @@
 
 pub mod config;
 pub mod peer;
-mod recent;
 
 use std::collections::HashMap;
 use std::error::Error;

@@ -15,8 +15,8 @@ use tracing::{debug, info};
 
 use crate::door::c2s::FAREWELL_TIME_MAX;
 use crate::door::entry::Port;
+use crate::door::recent::Recent;
 use crate::door::s2s::S2s;
-use crate::door::s2s::recent::Recent;
 use crate::drain::Drain;
 use crate::metrics;
 use crate::net::connection::{Connection, Turn};
