@@ -457,3 +457,79 @@ fn people_of_three_nodes_meet_behind_a_gateway_that_nobody_here_wrote() {
     let heard = juliet.hear("type='unavailable'");
     assert!(heard.contains(&format!("from='{room}/nurse'")), "{heard}");
 }
+
+#[test]
+fn a_privileged_component_acts_for_accounts_and_no_other_does() {
+    let extra = "[component.domains.\"gw.localhost\"]\nsecret = \"s3cret\"\n\
+        [component.domains.\"gw.localhost\".privileges]\nmessage = true\nroster = \"both\"\n\
+        iq = { \"jabber:iq:private\" = \"both\" }\n\
+        [component.domains.\"other.gw\"]\nsecret = \"s3cret\"\n";
+    let nodes = Nodes::start_with(3, extra);
+    nodes.account("romeo", "r0m30");
+    nodes.account("juliet", "jul13t");
+    let mut romeo = Raw::direct(&nodes.list[1]);
+    romeo.bind("romeo", "r0m30", "orchard");
+    romeo.say(b"<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq><presence/>");
+    romeo.hear("<presence from='romeo@localhost/orchard'");
+    let mut wire = Wire::online(&nodes.list[0], "gw.localhost", "s3cret");
+    let told = wire.hear("</privilege></message>");
+    assert!(
+        told.contains(
+            "<perm access='roster' type='both'/><perm access='message' type='outgoing'/>"
+        ),
+        "{told}"
+    );
+    let message = |from: &str| {
+        format!(
+            "<message from='gw.localhost' to='localhost' id='m'><privilege xmlns='urn:xmpp:privilege:2'>\
+             <forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='{from}' \
+             to='romeo@localhost/orchard' type='chat'><body>hi</body></message></forwarded></privilege></message>"
+        )
+    };
+    wire.say(&message("juliet@localhost"));
+    let heard = romeo.hear("<body>hi</body>");
+    assert!(heard.contains("from='juliet@localhost'"), "{heard}");
+    wire.say(&message("juliet@elsewhere.example"));
+    assert!(wire.hear("</message>").contains("<forbidden "));
+    // whichever node is the account's home
+    for (at, user) in ["romeo", "juliet"].into_iter().enumerate() {
+        let query =
+            "<query xmlns='jabber:iq:roster'><item jid='nurse@localhost' name='N'/></query>";
+        wire.say(&format!(
+            "<iq from='gw.localhost' to='{user}@localhost' type='set' id='s{at}'>{query}</iq>"
+        ));
+        wire.hear(&format!("from='{user}@localhost' to='gw.localhost' id='s{at}' type='result'/>"));
+        wire.say(&format!("<iq from='gw.localhost' to='{user}@localhost' type='get' id='g{at}'><query xmlns='jabber:iq:roster'/></iq>"));
+        let roster = wire.hear("</iq>");
+        assert!(
+            roster.contains("<item jid='nurse@localhost' subscription='none' name='N'/>"),
+            "{roster}"
+        );
+    }
+    romeo.hear("jid='nurse@localhost'");
+    let private = |kind: &str, inside: &str| {
+        format!(
+            "<iq from='gw.localhost' to='juliet@localhost' type='{kind}' id='p'><privileged_iq \
+             xmlns='urn:xmpp:privilege:2'><iq xmlns='jabber:client' type='{kind}' id='x'>\
+             <query xmlns='jabber:iq:private'>{inside}</query></iq></privileged_iq></iq>"
+        )
+    };
+    wire.say(&private("set", "<a xmlns='u'>kept</a>"));
+    wire.hear("type='result'/></forwarded></privilege></iq>");
+    wire.say(&private("get", "<a xmlns='u'/>"));
+    let answer = wire.hear("</privilege></iq>");
+    assert!(answer.contains("<a xmlns='u'>kept</a>"), "{answer}");
+    // one without a grant is anybody
+    let mut other = Wire::online(&nodes.list[2], "other.gw", "s3cret");
+    let stranger = |stanza: String| stanza.replace("from='gw.localhost'", "from='other.gw'");
+    other.say(&stranger(private("get", "<a xmlns='u'/>")));
+    let answer = other.hear("</iq>");
+    assert!(answer.contains("type='error'") && !answer.contains("kept"), "{answer}");
+    other.say("<iq from='other.gw' to='romeo@localhost' type='get' id='g'><query xmlns='jabber:iq:roster'/></iq>");
+    let answer = other.hear("type='error'");
+    assert!(!answer.contains("nurse"), "{answer}");
+    other.say(&stranger(message("juliet@localhost")));
+    other.say("<iq from='other.gw' to='localhost' type='get' id='last'><ping xmlns='urn:xmpp:ping'/></iq>");
+    other.hear("id='last' type='result'");
+    assert!(!romeo.gather().contains("<body>hi</body>"));
+}

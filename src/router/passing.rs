@@ -163,6 +163,13 @@ impl Router {
     pub fn note_routes_of_members(&self) {
         self.left_behind(self.components.settle_all());
         let waiting: Vec<Box<str>> = self.waiting.iter().map(|entry| entry.key().clone()).collect();
+        let is_served = |domain: &&Box<str>| self.components.balance(domain).is_some();
+        waiting.iter().filter(is_served).for_each(|domain| self.let_go(domain));
+    }
+
+    /// This node stops: what waits for an instance waits no longer.
+    pub fn stop_waiting(&self) {
+        let waiting: Vec<Box<str>> = self.waiting.iter().map(|entry| entry.key().clone()).collect();
         waiting.iter().for_each(|domain| self.let_go(domain));
     }
 

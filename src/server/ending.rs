@@ -36,6 +36,7 @@ pub(super) async fn stop(server: Server, is_well: bool) -> String {
     if is_late {
         warn!("some clients did not go in time");
     }
+    server.admin.router.stop_waiting();
     if is_well && timeout(WORK_TIME_MAX, idle(&server.admin)).await.is_err() {
         let work = server.admin.router.work();
         warn!(?work, "some work was not done in time, and may be lost");
