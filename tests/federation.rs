@@ -141,3 +141,82 @@ fn a_server_whose_certificate_is_not_valid_is_not_spoken_with() {
     refused(one().rules("allow = ['c.example']"), Plan::new(B), "forbidden", "");
     refused(one(), Plan::new(B).rules("block = ['*.example']"), timeout, "policy-violation");
 }
+
+#[test]
+fn all_nodes_use_one_link_and_another_node_opens_one_when_its_node_dies() {
+    let mut services = start(vec![Plan::new(A).nodes(3), Plan::new(B)]);
+    let mut romeo = Person::online(&services[1], 0, "romeo");
+    let mut nurse = Person::online(&services[0], 0, "nurse");
+    let mut juliet = Person::online(&services[0], 1, "juliet");
+    they_talk(&mut nurse, &mut romeo);
+    they_talk(&mut juliet, &mut romeo);
+    let opened = |service: &servers::service::Service| {
+        service.nodes.list.iter().map(|node| node.log().matches("to a server opened").count()).sum()
+    };
+    let count: usize = opened(&services[0]);
+    assert_eq!(count, 1, "three nodes have one link");
+    // in doubt whether all before arrived, but none without an answer
+    let total = 1_000;
+    for number in 0..total {
+        let (to, id) = (&romeo.jid, format!("m{number}"));
+        juliet.send(&format!(
+            "<message to='{to}' type='chat' id='{id}'><body>{number}.</body></message>"
+        ));
+        if number == total / 2 {
+            services[0].nodes.list[0].kill();
+        }
+    }
+    juliet.send(&format!("<message to='{}' type='chat'><body>end</body></message>", romeo.jid));
+    let heard = romeo.hears("<body>end</body>");
+    let back = juliet.heard_till_now();
+    let mut twice = 0;
+    for number in 0..total {
+        let body = format!("<body>{number}.</body>");
+        let count = heard.matches(&body).count();
+        let is_back = back.contains(&format!("id='m{number}' type='error'"));
+        assert!(count > 0 || is_back, "message {number} is lost");
+        twice += count.saturating_sub(1);
+    }
+    assert!(twice < 100, "{twice} messages came twice");
+    let orders = heard.match_indices("<body>").map(|(at, _)| at).collect::<Vec<_>>();
+    assert!(orders.len() >= total - 1);
+    services[0].logged("to a server opened");
+}
+
+#[test]
+fn one_node_that_cannot_reach_a_server_sends_by_another() {
+    let mut plans = servers::service::prepare(vec![Plan::new(A).nodes(2), Plan::new(B)]);
+    // where the first node looks for it, nobody is
+    let real = format!("\"127.0.0.1:{}\"", plans[1].ports[0].starttls);
+    let wrong = format!("\"127.0.0.1:{}\"", support::free_port());
+    plans[0].nodes.list[0].configure(&real, &wrong);
+    let services: Vec<_> = plans.drain(..).map(servers::service::Service::started).collect();
+    let mut romeo = Person::online(&services[1], 0, "romeo");
+    let mut juliet = Person::online(&services[0], 0, "juliet");
+    juliet.say_to(&romeo, "hi");
+    romeo.hears("hi");
+    juliet.say_to(&romeo, "again");
+    romeo.hears("again");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_tried_again_when_it_may_be() {
+    let rules = "retry_after_min = '200ms'\nretry_after_max = '200ms'";
+    let plans = vec![Plan::new(A).nodes(2).rules(rules), Plan::new(B)];
+    let mut services = servers::service::prepare(plans);
+    let late = services.pop().expect("two services");
+    let early = services.pop().expect("two services").started();
+    let mut juliet = Person::online(&early, 0, "juliet");
+    let message = "<message to='romeo@b.example' type='chat' id='m'><body>hi</body></message>";
+    juliet.send(message);
+    juliet.hears("id='m' type='error'");
+    juliet.hears("<remote-server-timeout");
+    let late = late.started();
+    let mut romeo = Person::online(&late, 0, "romeo");
+    // however often it is tried, it is not tried before its time
+    support::wait_for("it is tried again", || {
+        juliet.send(message);
+        !juliet.heard_till_now().contains("type='error'")
+    });
+    romeo.hears("<body>hi</body>");
+}
