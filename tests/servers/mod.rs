@@ -5,3 +5,4 @@
 pub mod authority;
 pub mod person;
 pub mod service;
+pub mod stranger;

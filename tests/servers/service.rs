@@ -13,6 +13,7 @@ pub struct Plan {
     shown: Shown,
     rules: String,
     more: String,
+    peers: String,
     ports: Vec<Port>,
 }
 
@@ -38,6 +39,7 @@ impl Plan {
             shown: Shown::Valid,
             rules: String::new(),
             more: String::new(),
+            peers: String::new(),
             ports: Vec::new(),
         };
         plan.nodes(1)
@@ -55,6 +57,11 @@ impl Plan {
     /// Lines of `[s2s_manager]`.
     pub fn rules(self, rules: &str) -> Plan {
         Plan { rules: format!("{}{rules}\n", self.rules), ..self }
+    }
+
+    /// Where it looks for somebody who is no service of ours.
+    pub fn peer(self, domain: &str, port: u16) -> Plan {
+        Plan { peers: format!("{}{domain:?} = ['127.0.0.1:{port}']\n", self.peers), ..self }
     }
 
     /// Whole sections.
@@ -89,7 +96,7 @@ pub fn prepare(plans: Vec<Plan>) -> Vec<Service> {
 
 impl Plan {
     fn prepare(self, authority: &Authority, hosts: &str) -> Service {
-        let Plan { domain, nodes, shown, rules, more, ports } = self;
+        let Plan { domain, nodes, shown, rules, more, peers, ports } = self;
         let nodes = Nodes::prepare(nodes, &more);
         let tls = authority.write(nodes.folder.path(), domain, &shown);
         for (node, port) in nodes.list.iter().zip(&ports) {
@@ -106,7 +113,7 @@ impl Plan {
             );
             node.configure("listen = []\ndirect_tls_listen = []", &listen);
             let roots = ours("ca.pem");
-            let table = format!("{rules}roots = {roots}\n[s2s_manager.hosts]\n{hosts}");
+            let table = format!("{rules}roots = {roots}\n[s2s_manager.hosts]\n{hosts}{peers}");
             node.configure("enabled = false\n", &table);
         }
         Service { domain, nodes, ports }
