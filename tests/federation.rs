@@ -220,3 +220,74 @@ fn a_server_that_is_not_there_is_tried_again_when_it_may_be() {
     });
     romeo.hears("<body>hi</body>");
 }
+
+#[test]
+fn an_operator_sees_all_streams_and_ends_some() {
+    let services = start(vec![Plan::new(A).nodes(2), Plan::new(B)]);
+    let mut juliet = Person::online(&services[0], 0, "juliet");
+    let mut romeo = Person::online(&services[1], 0, "romeo");
+    they_talk(&mut juliet, &mut romeo);
+    let node = &services[0].nodes.list[1];
+    let lines = || -> Vec<serde_json::Value> {
+        serde_json::from_str(&node.jabiru(&["s2s", "--json"], "")).expect("JSON")
+    };
+    let seen = lines();
+    let find = |direction: &str| {
+        let found = seen.iter().find(|line| line["direction"] == *direction);
+        found.unwrap_or_else(|| panic!("{direction}: {seen:?}")).clone()
+    };
+    let (to, from) = (find("to"), find("from"));
+    assert_eq!((to["theirs"][0].as_str(), to["ours"].as_str()), (Some(B), Some(A)));
+    assert_eq!((to["state"].as_str(), to["proof"].as_str()), (Some("open"), Some("certificate")));
+    assert_eq!((to["is_certain"].as_bool(), to["stanzas"].as_u64()), (Some(true), Some(1)));
+    assert_eq!(to["node"], "n0", "seen from the other node");
+    assert!(to["tls"].as_str().is_some_and(|tls| tls.starts_with("TLSv1.3 ")), "{to}");
+    assert_eq!(from["theirs"][0], B);
+    let table = node.jabiru(&["s2s"], "");
+    assert!(table.contains("PROVED BY") && table.ends_with("2 streams\n"), "{table}");
+    // whoever ends one ends it everywhere; the next word opens another
+    assert_eq!(node.jabiru(&["s2s", "close", B], ""), "b.example: 2 streams end\n");
+    support::wait_for("they end", || lines().is_empty());
+    they_talk(&mut juliet, &mut romeo);
+    // how it is reached, without a node
+    let config = node.folder.join("jabiru.toml");
+    let config = config.to_str().expect("text");
+    let said = support::succeed(&["check", "dns", B, "-c", config], "");
+    assert!(said.contains("127.0.0.1"), "{said}");
+    let said = support::succeed(&["check", "s2s", B, "-c", config], "");
+    for words in
+        ["connected with", "TLSv1.3", "signed by", "it speaks for b.example", "certificate"]
+    {
+        assert!(said.contains(words), "{words} is not in {said}");
+    }
+    let silent = support::run(&["check", "s2s", "nowhere.invalid", "-c", config], "");
+    assert!(!silent.status.success());
+}
+
+#[test]
+fn an_operator_sees_why_there_is_no_link() {
+    let services = start(vec![Plan::new(A), Plan::new(B).shows(Shown::Expired)]);
+    let mut juliet = Person::online(&services[0], 0, "juliet");
+    juliet.send("<message to='romeo@b.example' type='chat' id='m'><body>hi</body></message>");
+    juliet.hears("<remote-server-timeout");
+    let node = &services[0].nodes.list[0];
+    let table = node.jabiru(&["s2s"], "");
+    assert!(table.contains("failed, next try in"), "{table}");
+    assert!(
+        table.contains("b.example on n0: its certificate is not valid for its domain"),
+        "{table}"
+    );
+    let config = node.folder.join("jabiru.toml");
+    let said = support::run(&["check", "s2s", B, "-c", config.to_str().expect("text")], "");
+    let words = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(
+        words
+            .contains("it does not speak for b.example: its certificate is not valid at this time"),
+        "{words}"
+    );
+    let metrics = node.http("/metrics");
+    assert!(
+        metrics.contains("jabiru_s2s_manager_links_failed_total{reason=\"refused\"} 1"),
+        "{metrics}"
+    );
+}

@@ -11,6 +11,7 @@ pub mod membership;
 pub mod report;
 pub mod requests;
 pub mod sending;
+pub mod servers;
 pub mod socket;
 mod verdict;
 
@@ -45,6 +46,10 @@ pub mod topic {
     pub const MEET: u8 = 22;
     /// What has happened?
     pub const EVENTS: u8 = 23;
+    /// Which other servers do you speak with?
+    pub const SERVERS: u8 = 24;
+    /// Speak with this one no longer.
+    pub const CLOSE_SERVER: u8 = 25;
 }
 
 /// How long another node may take for its answer.
@@ -95,6 +100,8 @@ impl Admin {
             topic::LEAVE => self.asked_to_leave(question),
             topic::MEET => self.asked_to_meet(question),
             topic::EVENTS => self.tell_events(question),
+            topic::SERVERS => question.answer(servers::written(self)),
+            topic::CLOSE_SERVER => servers::asked_to_close(self, question),
             _ => return Some(question),
         }
         None

@@ -7,6 +7,7 @@ use crate::cluster::keyring::Keyring;
 use crate::cluster::node::NodeName;
 use crate::config::Config;
 use crate::net::tls::Certificates;
+use crate::s2s_manager::certificate::Roots;
 use crate::server::errors::StartError;
 
 /// Looks at all that the configuration names, without starting anything.
@@ -18,10 +19,17 @@ pub fn check(config: &Config) -> Result<(), Vec<StartError>> {
     errors.extend(ring(config).err().map(StartError::from));
     errors.extend(name(config).err());
     errors.extend(Certificates::read(config.tls.clone()).err().map(StartError::from));
+    if config.s2s_manager.enabled {
+        errors.extend(Roots::read(&config.s2s_manager.roots).err().map(StartError::from));
+    }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
-pub(super) fn ring(config: &Config) -> Result<Arc<Keyring>, CookieError> {
+/// The cookies: those of the environment, else those of the file.
+///
+/// # Errors
+/// [`CookieError`], with the cure.
+pub fn ring(config: &Config) -> Result<Arc<Keyring>, CookieError> {
     match std::env::var(VARIABLE) {
         Ok(text) => Keyring::new(&text),
         Err(_) => Keyring::read(&config.cluster.cookie_file),
