@@ -236,3 +236,32 @@ fn tls_at_once_is_as_good() {
     stranger.say("<message from='x@b.example' to='juliet@a.example'><body>in</body></message>");
     juliet.hears("<body>in</body>");
 }
+
+#[test]
+fn a_balancer_says_whose_connection_it_is() {
+    let mut services = servers::service::prepare(vec![Plan::new(A)]);
+    let service = services.pop().expect("one");
+    let behind = support::free_port();
+    let section = format!(
+        "[s2s.per_address]\nconnections_max = 1\n\
+         [s2s.proxy_protocol]\nlisten = ['127.0.0.1:{behind}']\ntrusted = ['127.0.0.1']\n[s2s_manager]"
+    );
+    service.nodes.list[0].configure("[s2s_manager]\n", &format!("{section}\n"));
+    let service = service.started();
+    let proxied = |from: &str| {
+        let mut stranger = Stranger::plain(behind);
+        stranger.say(&format!("PROXY TCP4 {from} 192.0.2.9 4000 5269\r\n"));
+        stranger.say(&header(B, A));
+        stranger
+    };
+    let mut first = proxied("198.51.100.1");
+    first.hear("</stream:features>");
+    // one more of the same address is not served, one of another is
+    assert_eq!(proxied("198.51.100.1").hear(""), "");
+    proxied("198.51.100.2").hear("</stream:features>");
+    let mut unsaid = Stranger::plain(behind);
+    unsaid.say(&header(B, A));
+    assert_eq!(unsaid.hear(""), "");
+    let metrics = service.nodes.list[0].http("/metrics");
+    assert!(metrics.contains("jabiru_s2s_refused_total{reason=\"address\"} 1"), "{metrics}");
+}
