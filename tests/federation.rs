@@ -141,3 +141,153 @@ fn a_server_whose_certificate_is_not_valid_is_not_spoken_with() {
     refused(one().rules("allow = ['c.example']"), Plan::new(B), "forbidden", "");
     refused(one(), Plan::new(B).rules("block = ['*.example']"), timeout, "policy-violation");
 }
+
+#[test]
+fn all_nodes_use_one_link_and_another_node_opens_one_when_its_node_dies() {
+    let mut services = start(vec![Plan::new(A).nodes(3), Plan::new(B)]);
+    let mut romeo = Person::online(&services[1], 0, "romeo");
+    let mut nurse = Person::online(&services[0], 0, "nurse");
+    let mut juliet = Person::online(&services[0], 1, "juliet");
+    they_talk(&mut nurse, &mut romeo);
+    they_talk(&mut juliet, &mut romeo);
+    let opened = |service: &servers::service::Service| {
+        service.nodes.list.iter().map(|node| node.log().matches("to a server opened").count()).sum()
+    };
+    let count: usize = opened(&services[0]);
+    assert_eq!(count, 1, "three nodes have one link");
+    // in doubt whether all before arrived, but none without an answer
+    let total = 1_000;
+    for number in 0..total {
+        let (to, id) = (&romeo.jid, format!("m{number}"));
+        juliet.send(&format!(
+            "<message to='{to}' type='chat' id='{id}'><body>{number}.</body></message>"
+        ));
+        if number == total / 2 {
+            services[0].nodes.list[0].kill();
+        }
+    }
+    juliet.send(&format!("<message to='{}' type='chat'><body>end</body></message>", romeo.jid));
+    let heard = romeo.hears("<body>end</body>");
+    let back = juliet.heard_till_now();
+    let mut twice = 0;
+    for number in 0..total {
+        let body = format!("<body>{number}.</body>");
+        let count = heard.matches(&body).count();
+        let is_back = back.contains(&format!("id='m{number}' type='error'"));
+        assert!(count > 0 || is_back, "message {number} is lost");
+        twice += count.saturating_sub(1);
+    }
+    assert!(twice < 100, "{twice} messages came twice");
+    let orders = heard.match_indices("<body>").map(|(at, _)| at).collect::<Vec<_>>();
+    assert!(orders.len() >= total - 1);
+    services[0].logged("to a server opened");
+}
+
+#[test]
+fn one_node_that_cannot_reach_a_server_sends_by_another() {
+    let mut plans = servers::service::prepare(vec![Plan::new(A).nodes(2), Plan::new(B)]);
+    // where the first node looks for it, nobody is
+    let real = format!("\"127.0.0.1:{}\"", plans[1].ports[0].starttls);
+    let wrong = format!("\"127.0.0.1:{}\"", support::free_port());
+    plans[0].nodes.list[0].configure(&real, &wrong);
+    let services: Vec<_> = plans.drain(..).map(servers::service::Service::started).collect();
+    let mut romeo = Person::online(&services[1], 0, "romeo");
+    let mut juliet = Person::online(&services[0], 0, "juliet");
+    juliet.say_to(&romeo, "hi");
+    romeo.hears("hi");
+    juliet.say_to(&romeo, "again");
+    romeo.hears("again");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_tried_again_when_it_may_be() {
+    let rules = "retry_after_min = '200ms'\nretry_after_max = '200ms'";
+    let plans = vec![Plan::new(A).nodes(2).rules(rules), Plan::new(B)];
+    let mut services = servers::service::prepare(plans);
+    let late = services.pop().expect("two services");
+    let early = services.pop().expect("two services").started();
+    let mut juliet = Person::online(&early, 0, "juliet");
+    let message = "<message to='romeo@b.example' type='chat' id='m'><body>hi</body></message>";
+    juliet.send(message);
+    juliet.hears("id='m' type='error'");
+    juliet.hears("<remote-server-timeout");
+    let late = late.started();
+    let mut romeo = Person::online(&late, 0, "romeo");
+    // however often it is tried, it is not tried before its time
+    support::wait_for("it is tried again", || {
+        juliet.send(message);
+        !juliet.heard_till_now().contains("type='error'")
+    });
+    romeo.hears("<body>hi</body>");
+}
+
+#[test]
+fn an_operator_sees_all_streams_and_ends_some() {
+    let services = start(vec![Plan::new(A).nodes(2), Plan::new(B)]);
+    let mut juliet = Person::online(&services[0], 0, "juliet");
+    let mut romeo = Person::online(&services[1], 0, "romeo");
+    they_talk(&mut juliet, &mut romeo);
+    let node = &services[0].nodes.list[1];
+    let lines = || -> Vec<serde_json::Value> {
+        serde_json::from_str(&node.jabiru(&["s2s", "--json"], "")).expect("JSON")
+    };
+    let seen = lines();
+    let find = |direction: &str| {
+        let found = seen.iter().find(|line| line["direction"] == *direction);
+        found.unwrap_or_else(|| panic!("{direction}: {seen:?}")).clone()
+    };
+    let (to, from) = (find("to"), find("from"));
+    assert_eq!((to["theirs"][0].as_str(), to["ours"].as_str()), (Some(B), Some(A)));
+    assert_eq!((to["state"].as_str(), to["proof"].as_str()), (Some("open"), Some("certificate")));
+    assert_eq!((to["is_certain"].as_bool(), to["stanzas"].as_u64()), (Some(true), Some(1)));
+    assert_eq!(to["node"], "n0", "seen from the other node");
+    assert!(to["tls"].as_str().is_some_and(|tls| tls.starts_with("TLSv1.3 ")), "{to}");
+    assert_eq!(from["theirs"][0], B);
+    let table = node.jabiru(&["s2s"], "");
+    assert!(table.contains("PROVED BY") && table.ends_with("2 streams\n"), "{table}");
+    // whoever ends one ends it everywhere; the next word opens another
+    assert_eq!(node.jabiru(&["s2s", "close", B], ""), "b.example: 2 streams end\n");
+    support::wait_for("they end", || lines().is_empty());
+    they_talk(&mut juliet, &mut romeo);
+    // how it is reached, without a node
+    let config = node.folder.join("jabiru.toml");
+    let config = config.to_str().expect("text");
+    let said = support::succeed(&["check", "dns", B, "-c", config], "");
+    assert!(said.contains("127.0.0.1"), "{said}");
+    let said = support::succeed(&["check", "s2s", B, "-c", config], "");
+    for words in
+        ["connected with", "TLSv1.3", "signed by", "it speaks for b.example", "certificate"]
+    {
+        assert!(said.contains(words), "{words} is not in {said}");
+    }
+    let silent = support::run(&["check", "s2s", "nowhere.invalid", "-c", config], "");
+    assert!(!silent.status.success());
+}
+
+#[test]
+fn an_operator_sees_why_there_is_no_link() {
+    let services = start(vec![Plan::new(A), Plan::new(B).shows(Shown::Expired)]);
+    let mut juliet = Person::online(&services[0], 0, "juliet");
+    juliet.send("<message to='romeo@b.example' type='chat' id='m'><body>hi</body></message>");
+    juliet.hears("<remote-server-timeout");
+    let node = &services[0].nodes.list[0];
+    let table = node.jabiru(&["s2s"], "");
+    assert!(table.contains("failed, next try in"), "{table}");
+    assert!(
+        table.contains("b.example on n0: its certificate is not valid for its domain"),
+        "{table}"
+    );
+    let config = node.folder.join("jabiru.toml");
+    let said = support::run(&["check", "s2s", B, "-c", config.to_str().expect("text")], "");
+    let words = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(
+        words
+            .contains("it does not speak for b.example: its certificate is not valid at this time"),
+        "{words}"
+    );
+    let metrics = node.http("/metrics");
+    assert!(
+        metrics.contains("jabiru_s2s_manager_links_failed_total{reason=\"refused\"} 1"),
+        "{metrics}"
+    );
+}

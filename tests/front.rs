@@ -477,9 +477,9 @@ fn a_drain_of_all_nodes_is_no_outage_behind_a_balancer() {
     for node in &behind.nodes.list {
         assert_eq!(said(node, &["drain"]).0, 0);
     }
-    // both of its listeners: no node is ready
+    // all of its listeners, two for clients and two for servers: no node is ready
     wait_for("the balancer has seen it", || {
-        haproxy.log().matches("Running on backup").count() == 2
+        haproxy.log().matches("Running on backup").count() == 4
     });
     for resource in ["a", "b", "c"] {
         let mut raw = Raw::direct(haproxy.as_node(&mut behind.nodes.list[0]));

@@ -6,13 +6,12 @@ use std::collections::BTreeSet;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-
 use serde::{Deserialize, Serialize};
 
 use crate::admin::Admin;
 use crate::admin::accounts::give;
 use crate::admin::answers::{bare, carried, done, failed, on};
-use crate::admin::requests::{ContactLine, OfflineLine, Response};
+use crate::admin::requests::{ContactLine, Response};
 use crate::cluster::durable::Table;
 use crate::im::provisioning::mirrored;
 use crate::session_manager::contacts::{Contact, Item};
@@ -29,6 +28,17 @@ const VCARD: &str = "vcard-temp";
 /// Bytes of a vCard; a photograph is in it. It must fit in a question to
 /// another node.
 const VCARD_BYTES_MAX: usize = 256 << 10;
+
+/// The head of one message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfflineLine {
+    /// Who wrote it.
+    pub from: String,
+    /// When it was stored, as XEP-0082 writes it.
+    pub when: String,
+    /// Its bytes, as they will be written.
+    pub bytes: usize,
+}
 
 /// The account, if there is one.
 fn account(admin: &Admin, text: &str) -> Result<BareJid, Response> {

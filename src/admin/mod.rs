@@ -12,6 +12,7 @@ pub mod membership;
 pub mod report;
 pub mod requests;
 pub mod sending;
+pub mod servers;
 pub mod socket;
 mod verdict;
 
@@ -49,6 +50,10 @@ pub mod topic {
     pub const EVENTS: u8 = 23;
     /// How are your components, or one shall drain.
     pub const COMPONENTS: u8 = 24;
+    /// Which other servers do you speak with?
+    pub const SERVERS: u8 = 25;
+    /// Speak with this one no longer.
+    pub const CLOSE_SERVER: u8 = 26;
 }
 
 /// How long another node may take for its answer.
@@ -102,6 +107,8 @@ impl Admin {
             topic::MEET => self.asked_to_meet(question),
             topic::EVENTS => self.tell_events(question),
             topic::COMPONENTS => self.asked_of_components(question),
+            topic::SERVERS => question.answer(servers::written(self)),
+            topic::CLOSE_SERVER => servers::asked_to_close(self, question),
             _ => return Some(question),
         }
         None

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::admin::belongings::Place;
+use crate::admin::belongings::{OfflineLine, Place};
 use crate::admin::components::ComponentLine;
 use crate::admin::report::Status;
 use crate::admin::sending::TextKind;
+use crate::admin::servers::{ServerLine, ServersRequest};
 use crate::cluster::history::What;
 use crate::cluster::registry::Removal;
 use crate::units::Span;
@@ -173,6 +174,8 @@ pub enum Request {
         /// At most so many.
         limit: usize,
     },
+    /// Something about other servers.
+    Servers(ServersRequest),
     /// Send new clients to other nodes.
     Drain {
         /// When those who are left are asked to move; without it they stay.
@@ -271,6 +274,11 @@ pub enum Response {
         /// The `<vCard/>` element.
         vcard: String,
     },
+    /// The streams from and to other servers.
+    Servers {
+        /// Those of all nodes.
+        servers: Vec<ServerLine>,
+    },
 }
 
 /// One node of the cluster.
@@ -344,15 +352,4 @@ pub struct ContactLine {
     pub pending: String,
     /// Not so: it has only asked.
     pub is_in_roster: bool,
-}
-
-/// The head of one message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OfflineLine {
-    /// Who wrote it.
-    pub from: String,
-    /// When it was stored, as XEP-0082 writes it.
-    pub when: String,
-    /// Its bytes, as they will be written.
-    pub bytes: usize,
 }

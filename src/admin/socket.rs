@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 use crate::admin::answers::{bare, done, failed};
 use crate::admin::report::Status;
 use crate::admin::requests::{LINE_BYTES_MAX, Request, Response, SessionLine};
-use crate::admin::{Admin, accounts, belongings, components, life, membership, sending};
+use crate::admin::{Admin, accounts, belongings, components, life, membership, sending, servers};
 use crate::cluster::durable::backup::{BackedUp, Restored};
 use crate::session_manager::everywhere::{self, Told};
 use crate::session_manager::session::Seat;
@@ -169,6 +169,7 @@ async fn carry_out(admin: &Arc<Admin>, request: Request) -> Response {
         Request::Leave { node } => membership::leave(admin, node.as_deref()).await,
         Request::Nodes => membership::nodes(admin).await,
         Request::Events { limit } => membership::events(admin, limit).await,
+        Request::Servers(request) => servers::carry_out(admin, request).await,
         Request::Drain { deadline } => life::drain(admin, deadline).await,
         Request::Undrain => life::undrain(admin),
         Request::Components => components::list(admin).await,

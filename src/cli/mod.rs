@@ -8,7 +8,9 @@ pub mod keys;
 pub mod life;
 pub mod membership;
 pub mod node;
+pub mod probing;
 pub mod sending;
+pub mod servers;
 pub mod table;
 
 use std::path::PathBuf;
@@ -43,8 +45,9 @@ struct Cli {
 enum Command {
     /// Run this node.
     Serve,
-    /// Check the configuration, and all files that it names.
-    Check,
+    /// Check the configuration, and all files that it names; or how another
+    /// server is reached.
+    Check(probing::CheckArgs),
     /// Make a cookie: the secret that all nodes of a cluster share.
     Cookie(keys::CookieArgs),
     /// Make a certificate authority and a certificate, for trying out.
@@ -82,6 +85,8 @@ enum Command {
     Components(components::ComponentsArgs),
     /// Let one instance of a component drain, or serve again.
     Component(components::ComponentArgs),
+    /// Show the streams from and to other servers, on whichever node; end some.
+    S2s(servers::ServersArgs),
     /// Show all nodes of the cluster: those that run, those that are gone, and
     /// those that were removed.
     Nodes(membership::NodesArgs),
@@ -144,7 +149,13 @@ pub fn run() -> ExitCode {
     let load = || load(&cli.config, &cli.set);
     let exit = match cli.command {
         Command::Serve => load().map_or_else(|exit| exit, serve),
-        Command::Check => load().map_or_else(|exit| exit, |config| check(&config)),
+        Command::Check(args) => load().map_or_else(
+            |exit| exit,
+            |config| match args.what {
+                None => check(&config),
+                Some(what) => probing::probe(&what, config),
+            },
+        ),
         Command::Cookie(args) => keys::cookie(&args),
         Command::Cert(args) => keys::cert(&args),
         Command::Status(args) => node::status(&args, load),
@@ -162,6 +173,7 @@ pub fn run() -> ExitCode {
         Command::Announce(args) => sending::announce(&args, load),
         Command::Components(args) => components::components(&args, load),
         Command::Component(args) => components::component(&args, load),
+        Command::S2s(args) => servers::servers(&args, load),
         Command::Nodes(args) => membership::nodes(&args, load),
         Command::Events(args) => membership::events(&args, load),
         Command::Join(args) => membership::join(&args, load),

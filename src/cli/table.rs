@@ -2,11 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::admin::belongings::OfflineLine;
 use crate::admin::components::ComponentLine;
 use crate::admin::report::{NodeLine, Status};
-use crate::admin::requests::{
-    BanLine, ContactLine, EventLine, MemberLine, OfflineLine, SessionLine,
-};
+use crate::admin::requests::{BanLine, ContactLine, EventLine, MemberLine, SessionLine};
 use crate::xep::time::utc;
 
 /// All nodes, and the verdict.
@@ -171,7 +170,7 @@ fn listed(head: &[&str], lines: impl Iterator<Item = Vec<String>>, what: &str) -
 }
 
 /// The two largest units: `3d 4h`, `5m 6s`.
-fn span(span: Duration) -> String {
+pub(super) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
@@ -182,7 +181,7 @@ fn span(span: Duration) -> String {
     }
 }
 
-fn columns(rows: &[Vec<String>]) -> String {
+pub(super) fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |at: usize| {
         let cells = rows.iter().filter_map(|row| row.get(at));

@@ -165,6 +165,12 @@ impl Components {
         self.rules.contains_key(domain)
     }
 
+    /// Whether a domain is a component's: one that may come, or one that is
+    /// connected to any node.
+    pub fn serves(&self, domain: &str) -> bool {
+        self.knows(domain) || self.balance(domain).is_some()
+    }
+
     /// What the operator has decided about a domain.
     pub fn rules(&self, domain: &str) -> Option<&Rules> {
         self.rules.get(domain)

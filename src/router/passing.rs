@@ -163,8 +163,11 @@ impl Router {
     pub fn note_routes_of_members(&self) {
         self.left_behind(self.components.settle_all());
         let waiting: Vec<Box<str>> = self.waiting.iter().map(|entry| entry.key().clone()).collect();
-        let is_served = |domain: &&Box<str>| self.components.balance(domain).is_some();
-        waiting.iter().filter(is_served).for_each(|domain| self.let_go(domain));
+        for domain in &waiting {
+            if self.components.balance(domain).is_some() {
+                self.let_go(domain);
+            }
+        }
     }
 
     /// This node stops: what waits for an instance waits no longer.

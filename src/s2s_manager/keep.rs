@@ -93,7 +93,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
 
     fn dial(&self, pair: Pair, policy: Policy, purpose: Purpose) -> Dial {
         let (trust, resolve) = (Arc::clone(&self.trust), Arc::clone(&self.resolve));
-        Dial { trust, resolve, pair, policy, purpose }
+        Dial { trust, resolve, pair, policy, purpose, heard: None }
     }
 
     async fn serve(

@@ -168,8 +168,11 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         if let Some(failed) = table.failed.get(pair).filter(|one| one.until > Instant::now()) {
             return Err(failed.error.kind());
         }
-        let policy = self.trust.config.policy(&pair.theirs).ok_or(Kind::Forbidden)?;
         let config = &self.trust.config;
+        if !config.enabled {
+            return Err(Kind::NotFound);
+        }
+        let policy = config.policy(&pair.theirs).ok_or(Kind::Forbidden)?;
         let waiting: usize = table.links.values().map(|link| link.outbox.len()).sum();
         let queue = config.queue_bytes_max.bytes();
         if table.links.len() >= config.links_per_node_max

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio_rustls::TlsConnector;
 use tracing::debug;
 
@@ -42,6 +43,21 @@ pub struct Dial {
     pub policy: Policy,
     /// What the stream is for.
     pub purpose: Purpose,
+    /// Who wants to hear of each step.
+    pub heard: Option<UnboundedSender<Seen>>,
+}
+
+/// A step on the way to a stream, for an operator who looks on.
+#[derive(Debug)]
+pub enum Seen {
+    /// These are its addresses.
+    Addresses(Place, Vec<SocketAddr>),
+    /// This one has answered.
+    Connected(SocketAddr),
+    /// TLS stands.
+    Secured(Secured),
+    /// It is not to be had at that place.
+    Failed(Place, LinkError),
 }
 
 /// A stream that has done its first work.
@@ -96,11 +112,19 @@ impl Dial {
                 Err(error @ LinkError::Fault(_)) => return Err(error),
                 Err(error) => {
                     debug!(%theirs, %place, %error, "a server is not to be had there");
+                    self.tell(|| Seen::Failed(place.clone(), error.clone()));
                     last = error;
                 }
             }
         }
         Err(last)
+    }
+
+    /// Says what is seen to whoever wants to hear it; he may have gone.
+    fn tell(&self, seen: impl FnOnce() -> Seen) {
+        if let Some(heard) = &self.heard {
+            let _ = heard.send(seen());
+        }
     }
 
     async fn try_place<T: Unpin + Default>(
@@ -109,10 +133,12 @@ impl Dial {
     ) -> Result<Established<T>, LinkError> {
         let config = &self.trust.config;
         let addresses = self.resolve.addresses(&self.pair.theirs, place).await?;
+        self.tell(|| Seen::Addresses(place.clone(), addresses.clone()));
         let tcp =
             connect(&addresses, config.connect_timeout.get(), config.write_timeout.get()).await;
         let tcp = tcp.map_err(|error| LinkError::Unreachable(Arc::new(error)))?;
         let address = tcp.peer_addr().map_err(lost)?;
+        self.tell(|| Seen::Connected(address));
         let mut view = View::plain(Arc::clone(&self.trust));
         let (socket, channel) = match place.start {
             Start::StartTls => (Socket::Plain(tcp), Channel::Plain),
@@ -141,7 +167,9 @@ impl Dial {
         let config = self.trust.connecting(&self.pair.ours, start);
         let config = config.map_err(|error| failed(io::Error::other(error)))?;
         let tls = TlsConnector::from(config).connect(name, tcp).await.map_err(failed)?;
-        view.secure(Secured::of(tls.get_ref().1));
+        let secured = Secured::of(tls.get_ref().1);
+        self.tell(|| Seen::Secured(secured.clone()));
+        view.secure(secured);
         Ok(Socket::Tls(Box::new(tls.into())))
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
@@ -20,6 +21,11 @@ use crate::xmpp::jid::Domain;
 
 /// Where servers listen that name no port (RFC 6120 §14.7).
 const PORT: u16 = 5269;
+
+/// How long one question to DNS may take; each is asked twice. A guess, so
+/// that a name with two kinds of records is known within the time that a
+/// stanza waits.
+const DNS_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// Places of one domain that are tried, and addresses of one place; those
 /// behind are not looked at. Guesses: a domain with more has another reason.
@@ -207,7 +213,9 @@ impl Resolve {
 
 fn dns(resolvers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
     if resolvers.is_empty() {
-        return TokioResolver::builder_tokio()?.build();
+        let mut builder = TokioResolver::builder_tokio()?;
+        builder.options_mut().timeout = DNS_TIME_MAX;
+        return builder.build();
     }
     let servers = resolvers.iter().map(|address| {
         let mut server = NameServerConfig::udp_and_tcp(address.ip());
@@ -219,7 +227,9 @@ fn dns(resolvers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
         server
     });
     let config = ResolverConfig::from_name_servers(servers.collect());
-    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).build()
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    builder.options_mut().timeout = DNS_TIME_MAX;
+    builder.build()
 }
 
 /// The domain as DNS knows it.

@@ -8,6 +8,7 @@ use crate::cluster::keyring::Keyring;
 use crate::cluster::node::NodeName;
 use crate::config::Config;
 use crate::net::tls::Certificates;
+use crate::s2s_manager::certificate::Roots;
 use crate::server::errors::StartError;
 use crate::stream::component::Secret;
 use crate::xmpp::jid::Domain;
@@ -22,6 +23,9 @@ pub fn check(config: &Config) -> Result<(), Vec<StartError>> {
     errors.extend(name(config).err());
     errors.extend(secrets(config).err());
     errors.extend(Certificates::read(config.tls.clone()).err().map(StartError::from));
+    if config.s2s_manager.enabled {
+        errors.extend(Roots::read(&config.s2s_manager.roots).err().map(StartError::from));
+    }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
@@ -49,7 +53,11 @@ pub(super) fn secrets(config: &Config) -> Result<BTreeMap<Domain, Vec<Secret>>, 
     Ok(all)
 }
 
-pub(super) fn ring(config: &Config) -> Result<Arc<Keyring>, CookieError> {
+/// The cookies: those of the environment, else those of the file.
+///
+/// # Errors
+/// [`CookieError`], with the cure.
+pub fn ring(config: &Config) -> Result<Arc<Keyring>, CookieError> {
     match std::env::var(VARIABLE) {
         Ok(text) => Keyring::new(&text),
         Err(_) => Keyring::read(&config.cluster.cookie_file),

@@ -1,6 +1,5 @@
 //! Room 4 and its door, put together.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -11,6 +10,7 @@ use crate::door::s2s::{self, S2s};
 use crate::extension::Rooms;
 use crate::net::tls::Certificates;
 use crate::router::Router;
+use crate::router::components::Components;
 use crate::router::elsewhere::RETURNED_MAX;
 use crate::s2s_manager::arrivals::Arrivals;
 use crate::s2s_manager::certificate::Roots;
@@ -19,7 +19,6 @@ use crate::s2s_manager::resolve::Resolve;
 use crate::s2s_manager::trust::Trust;
 use crate::server::errors::StartError;
 use crate::session_manager::session::Held;
-use crate::xmpp::jid::Domain;
 
 /// What speaks with other servers.
 pub(super) struct Servers {
@@ -39,18 +38,16 @@ impl Servers {
         ring: &Arc<Keyring>,
         certificates: &Arc<Certificates>,
         rooms: &Arc<Rooms>,
+        components: &Arc<Components>,
     ) -> Result<Self, StartError> {
         let roots = match config.s2s_manager.enabled {
             true => Roots::read(&config.s2s_manager.roots)?,
             false => Roots::none(),
         };
         let (certificates, ring) = (Arc::clone(certificates), Arc::clone(ring));
-        // other servers reach our components, and nobody else can be one
-        let ours = Arc::clone(rooms);
-        let components = config.component.all_domains();
-        let components: BTreeSet<Domain> = components.map(|(domain, _)| domain.clone()).collect();
-        let is_component = move |domain: &str| components.iter().any(|one| one.as_str() == domain);
-        let serves = Arc::new(move |domain: &str| ours.serves(domain) || is_component(domain));
+        // other servers reach our components by us
+        let (ours, served) = (Arc::clone(rooms), Arc::clone(components));
+        let serves = Arc::new(move |domain: &str| ours.serves(domain) || served.serves(domain));
         // what is no domain was refused when the configuration was read
         let rules = config.s2s_manager.clone().normal().unwrap_or_default();
         let resolve = Arc::new(Resolve::new(&rules).map_err(StartError::Resolver)?);

@@ -60,30 +60,32 @@ impl Behind {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
         let shipped = fs::read_to_string(shipped).expect("readable");
         let (plain, direct) = (free_port(), free_port());
+        // no server comes here
+        let (servers, direct_servers, nobody) = (free_port(), free_port(), free_port());
         let mut config = String::new();
         for line in shipped.lines().filter(|line| !line.trim_start().starts_with('#')) {
-            let mut line = line
-                .replace(
-                    &format!("{bind}5222"),
-                    &format!("{} 127.0.0.1:{plain}", bind.trim_end_matches([' ', ':'])),
-                )
-                .replace(
-                    &format!("{bind}5223"),
-                    &format!("{} 127.0.0.1:{direct}", bind.trim_end_matches([' ', ':'])),
-                );
+            let mut line = line.to_owned();
+            for (port, ours) in
+                [(5222, plain), (5223, direct), (5269, servers), (5270, direct_servers)]
+            {
+                let place = format!("{} 127.0.0.1:{ours}", bind.trim_end_matches([' ', ':']));
+                line = line.replace(&format!("{bind}{port}"), &place);
+            }
             for (at, node) in self.nodes.list.iter().enumerate() {
                 let host = format!("node{}.example.org", at + 1);
                 if line.contains(&host) {
                     line = line
                         .replace(&format!("{host}:5222"), &format!("127.0.0.1:{}", self.plain[at]))
                         .replace(&format!("{host}:5223"), &format!("127.0.0.1:{}", self.direct[at]))
+                        .replace(&format!("{host}:5269"), &format!("127.0.0.1:{nobody}"))
+                        .replace(&format!("{host}:5270"), &format!("127.0.0.1:{nobody}"))
                         .replace("port 5280", &format!("port {}", node.ports.http));
                 }
             }
             config += &line;
             config.push('\n');
         }
-        for left in ["example.org", "5222", "5223", "5280"] {
+        for left in ["example.org", "5222", "5223", "5269", "5270", "5280"] {
             assert!(!config.contains(left), "{left} is left in {config}");
         }
         let path = self.nodes.folder.path().join(name);

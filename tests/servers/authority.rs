@@ -37,6 +37,16 @@ impl Authority {
         Authority { pem: own.pem(), issuer: Issuer::new(params, key) }
     }
 
+    /// The one whose files are in a folder.
+    pub fn read(folder: &Path) -> Authority {
+        let text = |file: &str| fs::read_to_string(folder.join(file)).expect("readable");
+        let (pem, key) = (text("ca.pem"), text("ca-key.pem"));
+        let key = KeyPair::from_pem(&key).expect("a key");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Authority { pem, issuer: Issuer::new(params, key) }
+    }
+
     /// Writes `ca.pem`, `cert.pem` and `key.pem` into a folder.
     pub fn write(&self, folder: &Path, domain: &str, shown: &Shown) -> PathBuf {
         let folder = folder.join("tls");
@@ -60,6 +70,7 @@ impl Authority {
         };
         let certificate = certificate.expect("signed");
         fs::write(folder.join("ca.pem"), &self.pem).expect("writable");
+        fs::write(folder.join("ca-key.pem"), self.issuer.key().serialize_pem()).expect("writable");
         fs::write(folder.join("cert.pem"), certificate.pem()).expect("writable");
         fs::write(folder.join("key.pem"), key.serialize_pem()).expect("writable");
         folder

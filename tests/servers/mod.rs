@@ -3,5 +3,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod authority;
+pub mod dns;
 pub mod person;
 pub mod service;
+pub mod stranger;

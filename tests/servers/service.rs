@@ -1,6 +1,7 @@
 //! A service of ours: some nodes with a domain, and where others find it.
 
 use crate::servers::authority::{Authority, Shown};
+use crate::servers::dns::Dns;
 use crate::support::{Nodes, free_port, wait_for};
 
 /// What all people of the tests know.
@@ -13,6 +14,8 @@ pub struct Plan {
     shown: Shown,
     rules: String,
     more: String,
+    peers: String,
+    is_in_dns: bool,
     ports: Vec<Port>,
 }
 
@@ -38,6 +41,8 @@ impl Plan {
             shown: Shown::Valid,
             rules: String::new(),
             more: String::new(),
+            peers: String::new(),
+            is_in_dns: false,
             ports: Vec::new(),
         };
         plan.nodes(1)
@@ -55,6 +60,21 @@ impl Plan {
     /// Lines of `[s2s_manager]`.
     pub fn rules(self, rules: &str) -> Plan {
         Plan { rules: format!("{}{rules}\n", self.rules), ..self }
+    }
+
+    /// Others find it by DNS alone.
+    pub fn in_dns(self) -> Plan {
+        Plan { is_in_dns: true, ..self }
+    }
+
+    /// Asks this name server.
+    pub fn asks(self, dns: &Dns) -> Plan {
+        self.rules(&format!("resolvers = ['127.0.0.1:{}']", dns.port))
+    }
+
+    /// Where it looks for somebody who is no service of ours.
+    pub fn peer(self, domain: &str, port: u16) -> Plan {
+        Plan { peers: format!("{}{domain:?} = ['127.0.0.1:{port}']\n", self.peers), ..self }
     }
 
     /// Whole sections.
@@ -78,6 +98,7 @@ pub fn prepare(plans: Vec<Plan>) -> Vec<Service> {
     let authority = Authority::new();
     let hosts: Vec<String> = plans
         .iter()
+        .filter(|plan| !plan.is_in_dns)
         .map(|plan| {
             let at = plan.ports.iter().map(|port| format!("\"127.0.0.1:{}\"", port.starttls));
             format!("\"{}\" = [{}]\n", plan.domain, at.collect::<Vec<_>>().join(", "))
@@ -89,7 +110,7 @@ pub fn prepare(plans: Vec<Plan>) -> Vec<Service> {
 
 impl Plan {
     fn prepare(self, authority: &Authority, hosts: &str) -> Service {
-        let Plan { domain, nodes, shown, rules, more, ports } = self;
+        let Plan { domain, nodes, shown, rules, more, peers, ports, is_in_dns: _ } = self;
         let nodes = Nodes::prepare(nodes, &more);
         let tls = authority.write(nodes.folder.path(), domain, &shown);
         for (node, port) in nodes.list.iter().zip(&ports) {
@@ -106,7 +127,12 @@ impl Plan {
             );
             node.configure("listen = []\ndirect_tls_listen = []", &listen);
             let roots = ours("ca.pem");
-            let table = format!("{rules}roots = {roots}\n[s2s_manager.hosts]\n{hosts}");
+            // whom nobody asks: no test depends on the world outside
+            let rules = match rules.contains("resolvers") {
+                true => rules.clone(),
+                false => format!("resolvers = ['127.0.0.1:{}']\n{rules}", free_port()),
+            };
+            let table = format!("{rules}roots = {roots}\n[s2s_manager.hosts]\n{hosts}{peers}");
             node.configure("enabled = false\n", &table);
         }
         Service { domain, nodes, ports }

@@ -72,6 +72,9 @@ impl Open {
                 let unasked = "an answer to no question";
                 return Err(StreamError::new(StreamCondition::PolicyViolation, unasked).into());
             }
+            ("message" | "presence" | "iq", _) => {
+                return Err(StreamCondition::InvalidNamespace.into());
+            }
             _ => return Err(StreamCondition::UnsupportedStanzaType.into()),
         }
         Ok(State::Open(self))

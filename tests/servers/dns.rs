@@ -1,0 +1,128 @@
+//! A name server that says what a test wants, by UDP and by TCP.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
+use hickory_resolver::proto::rr::rdata::{A, CNAME, SRV};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+
+/// The most bytes of an answer by UDP.
+const DATAGRAM_BYTES_MAX: usize = 1232;
+
+/// What is said to one question.
+#[derive(Clone, Debug)]
+pub enum Said {
+    Records(Vec<RData>),
+    /// SERVFAIL.
+    Broken,
+    /// Nothing at all.
+    Silence,
+}
+
+type Table = Arc<Mutex<HashMap<(String, RecordType), Said>>>;
+
+/// The name server; its threads end with the process.
+pub struct Dns {
+    pub port: u16,
+    table: Table,
+}
+
+pub fn name(text: &str) -> Name {
+    Name::from_ascii(text).expect("a name")
+}
+
+pub fn srv(priority: u16, port: u16, target: &str) -> RData {
+    RData::SRV(SRV::new(priority, 1, port, name(target)))
+}
+
+pub fn a(address: [u8; 4]) -> RData {
+    RData::A(A(Ipv4Addr::from(address)))
+}
+
+pub fn cname(target: &str) -> RData {
+    RData::CNAME(CNAME(name(target)))
+}
+
+impl Dns {
+    pub fn start() -> Dns {
+        let (udp, tcp) = loop {
+            let udp = UdpSocket::bind("127.0.0.1:0").expect("a port");
+            let port = udp.local_addr().expect("bound").port();
+            if let Ok(tcp) = TcpListener::bind(("127.0.0.1", port)) {
+                break (udp, tcp);
+            }
+        };
+        let port = udp.local_addr().expect("bound").port();
+        let table = Table::default();
+        let (one, other) = (Arc::clone(&table), Arc::clone(&table));
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok((length, from)) = udp.recv_from(&mut buffer) {
+                if let Some(mut answer) = answer(&one, &buffer[..length]) {
+                    if answer.to_vec().expect("bytes").len() > DATAGRAM_BYTES_MAX {
+                        answer.answers.clear();
+                        answer.metadata.truncation = true;
+                    }
+                    let _ = udp.send_to(&answer.to_vec().expect("bytes"), from);
+                }
+            }
+        });
+        thread::spawn(move || {
+            while let Ok((mut tcp, _)) = tcp.accept() {
+                let table = Arc::clone(&other);
+                thread::spawn(move || {
+                    loop {
+                        let mut length = [0; 2];
+                        let Ok(()) = tcp.read_exact(&mut length) else { return };
+                        let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+                        let Ok(()) = tcp.read_exact(&mut question) else { return };
+                        let Some(answer) = answer(&table, &question) else { return };
+                        let bytes = answer.to_vec().expect("bytes");
+                        let length = u16::try_from(bytes.len()).expect("not so long");
+                        let _ = tcp.write_all(&[&length.to_be_bytes()[..], &bytes].concat());
+                    }
+                });
+            }
+        });
+        Dns { port, table }
+    }
+
+    /// What it says of a name from now on.
+    pub fn says(&self, text: &str, kind: RecordType, said: Said) {
+        let key = (text.to_owned() + ".", kind);
+        self.table.lock().expect("no panic").insert(key, said);
+    }
+
+    /// Records of services.
+    pub fn service(&self, text: &str, records: Vec<RData>) {
+        self.says(text, RecordType::SRV, Said::Records(records));
+    }
+
+    /// One address.
+    pub fn address(&self, text: &str, address: [u8; 4]) {
+        self.says(text, RecordType::A, Said::Records(vec![a(address)]));
+    }
+}
+
+fn answer(table: &Table, question: &[u8]) -> Option<Message> {
+    let question = Message::from_vec(question).ok()?;
+    let query = question.queries.first()?.clone();
+    let mut answer = Message::response(question.metadata.id, OpCode::Query);
+    answer.add_query(query.clone());
+    let key = (query.name().to_ascii().to_lowercase(), query.query_type());
+    let said = table.lock().expect("no panic").get(&key).cloned();
+    match said {
+        None => answer.metadata.response_code = ResponseCode::NXDomain,
+        Some(Said::Broken) => answer.metadata.response_code = ResponseCode::ServFail,
+        Some(Said::Silence) => return None,
+        Some(Said::Records(records)) => {
+            let record = |data| Record::from_rdata(query.name().clone(), 60, data);
+            answer.add_answers(records.into_iter().map(record));
+        }
+    }
+    Some(answer)
+}
