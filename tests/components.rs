@@ -523,8 +523,8 @@ fn a_privileged_component_acts_for_accounts_and_no_other_does() {
     let mut other = Wire::online(&nodes.list[2], "other.gw", "s3cret");
     let stranger = |stanza: String| stanza.replace("from='gw.localhost'", "from='other.gw'");
     other.say(&stranger(private("get", "<a xmlns='u'/>")));
-    let answer = other.hear("</iq>");
-    assert!(answer.contains("type='error'") && !answer.contains("kept"), "{answer}");
+    let answer = other.hear("id='p' type='error'");
+    assert!(!answer.contains("kept"), "{answer}");
     other.say("<iq from='other.gw' to='romeo@localhost' type='get' id='g'><query xmlns='jabber:iq:roster'/></iq>");
     let answer = other.hear("type='error'");
     assert!(!answer.contains("nurse"), "{answer}");
@@ -532,4 +532,82 @@ fn a_privileged_component_acts_for_accounts_and_no_other_does() {
     other.say("<iq from='other.gw' to='localhost' type='get' id='last'><ping xmlns='urn:xmpp:ping'/></iq>");
     other.hear("id='last' type='result'");
     assert!(!romeo.gather().contains("<body>hi</body>"));
+}
+
+#[test]
+fn a_component_answers_in_the_servers_place() {
+    let extra =
+        "[component.domains.\"gw.localhost\"]\nsecret = \"s3cret\"\ndelegation = [\"u:one\"]\n";
+    let nodes = Nodes::start_with(3, extra);
+    nodes.account("romeo", "r0m30");
+    nodes.account("juliet", "jul13t");
+    let mut romeo = Raw::direct(&nodes.list[1]);
+    romeo.bind("romeo", "r0m30", "orchard");
+    let ask = |id: &str, to: &str, kind: &str| {
+        format!("<iq type='{kind}' id='{id}'{to}><q xmlns='u:one'><x/></q></iq>")
+    };
+    romeo.say(ask("0", " to='localhost'", "get").as_bytes());
+    assert!(romeo.hear("</iq>").contains("<service-unavailable "), "nobody is there");
+    let mut wire = Wire::online(&nodes.list[0], "gw.localhost", "s3cret");
+    wire.hear(
+        "<delegation xmlns='urn:xmpp:delegation:2'><delegated namespace='u:one'/></delegation>",
+    );
+    let forwarded = |inner: &str| {
+        format!(
+            "<delegation xmlns='urn:xmpp:delegation:2'><forwarded xmlns='urn:xmpp:forward:0'>{inner}</forwarded></delegation>"
+        )
+    };
+    let (me, mut ids) = ("romeo@localhost/orchard", Vec::new());
+    for (id, to, whom, kind) in [
+        ("1", " to='localhost'", "localhost", "get"),
+        ("2", "", "romeo@localhost", "set"),
+        ("3", " to='juliet@localhost'", "juliet@localhost", "get"),
+        ("4", " to='localhost'", "localhost", "set"),
+    ] {
+        romeo.say(ask(id, to, kind).as_bytes());
+        let asked = wire.hear("</delegation></iq>");
+        let inner = format!(
+            "<iq xmlns='jabber:client' from='{me}' to='{whom}' id='{id}' type='{kind}'><q xmlns='u:one'><x/></q></iq>"
+        );
+        assert!(asked.ends_with(&format!("{}</iq>", forwarded(&inner))), "{asked}");
+        let wrapped = asked.split("id='jd.").nth(1).and_then(|rest| rest.split('\'').next());
+        ids.push(format!("jd.{}", wrapped.expect("an id of ours")));
+        let answer = format!(
+            "<iq xmlns='jabber:client' from='{whom}' to='{me}' id='{id}' type='result'><a xmlns='u:one'/></iq>"
+        );
+        wire.say(&format!(
+            "<iq from='gw.localhost' to='localhost' id='{}' type='result'>{}</iq>",
+            ids.last().expect("one"),
+            forwarded(&answer)
+        ));
+        let heard = romeo.hear("</iq>");
+        let expected =
+            format!("<iq from='{whom}' to='{me}' id='{id}' type='result'><a xmlns='u:one'/></iq>");
+        assert_eq!(heard, expected);
+    }
+    // one that fails, that breaks off, or that lies
+    romeo.say(ask("5", " to='localhost'", "get").as_bytes());
+    let asked = wire.hear("</delegation></iq>");
+    let id = asked.split(" id='").nth(1).and_then(|rest| rest.split('\'').next()).expect("an id");
+    let forged = forwarded(&format!(
+        "<iq xmlns='jabber:client' from='localhost' to='{me}' id='f' type='result'><a xmlns='u:one'/></iq>"
+    ));
+    wire.say(&format!(
+        "<iq from='gw.localhost' to='localhost' id='jd.{}' type='result'>{forged}</iq>",
+        "0".repeat(80)
+    ));
+    wire.say(&format!("<iq from='gw.localhost' to='localhost' id='{id}' type='error'/>"));
+    let heard = romeo.hear("</iq>");
+    assert!(
+        heard.contains("id='5' type='error'") && heard.contains("<service-unavailable "),
+        "{heard}"
+    );
+    romeo.say(ask("6", " to='localhost'", "get").as_bytes());
+    wire.hear("</delegation></iq>");
+    drop(wire);
+    let heard = romeo.hear("</iq>");
+    assert!(
+        heard.contains("id='6' type='error'") && heard.contains("<service-unavailable "),
+        "{heard}"
+    );
 }

@@ -31,6 +31,12 @@ pub(super) fn faults(config: &Config) -> Vec<Fault> {
             faults.push(("component.domains", format!("{domain} stands there twice")));
         }
     }
+    let mut delegated = BTreeSet::new();
+    for ns in component.domains.values().flat_map(|one| &one.delegation) {
+        if !delegated.insert(ns) {
+            faults.push(("component.domains", format!("{ns} is delegated twice")));
+        }
+    }
     for (domain, one) in &component.domains {
         of_one(domain, one, &mut faults);
     }
@@ -133,6 +139,8 @@ mod tests {
         check(&format!("{gw}also = ['gw']"), "component.domains", "gw stands there twice");
         check(&format!("{gw}weights = {{ a = 11 }}"), "component.domains", "the weight of \"a\"");
         check("[domain_balancing.im]", "domain_balancing", "im is served by");
+        let twice = "delegation = ['u']\n[component.domains.x]\nsecret = 'x'\ndelegation = ['u']";
+        check(&format!("{gw}{twice}"), "component.domains", "u is delegated twice");
         let one = "[domain_balancing.gw]\ncomponent_number = 1";
         check(one, "domain_balancing", "component_number 1 is not between 2 and 1000");
         check("[domain_balancing.gw]\nhold = '2m'", "domain_balancing", "longer than 60s");

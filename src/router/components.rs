@@ -51,6 +51,8 @@ pub struct Rules {
     pub reachable_from: BTreeSet<Domain>,
     /// What an instance of a name weighs, where it is not 1.
     pub weights: BTreeMap<String, u8>,
+    /// Namespaces of requests that it answers in the server's place.
+    pub delegation: BTreeSet<String>,
 }
 
 /// The instances of this node, and the balances of all.
@@ -61,6 +63,10 @@ pub struct Components {
     next: AtomicU64,
     rules: BTreeMap<Box<str>, Rules>,
     policies: balance::Config,
+    /// Who answers which requests in the server's place, by namespace.
+    delegation: BTreeMap<Box<str>, Domain>,
+    /// Proves what we have written ourselves; the same on all nodes.
+    secret: [u8; 32],
     /// Computed when they are asked for, and again when anything has changed.
     balances: DashMap<Box<str>, (Stamp, Arc<Balance>)>,
     /// Held while somebody gets a name.
@@ -73,7 +79,12 @@ impl Components {
         cluster: Arc<Cluster>,
         rules: BTreeMap<Domain, Rules>,
         policies: balance::Config,
+        secret: [u8; 32],
     ) -> Self {
+        let delegated = rules.iter().flat_map(|(domain, rules)| {
+            rules.delegation.iter().map(|ns| (ns.as_str().into(), domain.clone()))
+        });
+        let delegation = delegated.collect();
         let rules = rules.into_iter().map(|(domain, rules)| (domain.as_str().into(), rules));
         Self {
             cluster,
@@ -81,6 +92,8 @@ impl Components {
             next: AtomicU64::new(FIRST_NUMBER),
             rules: rules.collect(),
             policies,
+            delegation,
+            secret,
             balances: DashMap::new(),
             naming: Mutex::default(),
         }
@@ -174,6 +187,16 @@ impl Components {
     /// What the operator has decided about a domain.
     pub fn rules(&self, domain: &str) -> Option<&Rules> {
         self.rules.get(domain)
+    }
+
+    /// Who answers requests of a namespace in the server's place.
+    pub fn delegate(&self, ns: &str) -> Option<&Domain> {
+        self.delegation.get(ns)
+    }
+
+    /// Proves what we have written ourselves.
+    pub fn secret(&self) -> &[u8; 32] {
+        &self.secret
     }
 
     /// How the stanzas for a domain are shared among the instances of now;

@@ -9,6 +9,7 @@ mod asked;
 pub mod asking;
 pub mod balance;
 pub mod components;
+mod delegating;
 pub mod elsewhere;
 pub mod foreign;
 mod in_name;

@@ -26,8 +26,9 @@ impl Router {
     /// A request for one of our domains itself.
     pub(super) fn host(&self, stanza: Stanza) {
         if !stanza.kind.is_request() {
-            return;
+            return self.answered_for_us(&stanza);
         }
+        let Some(stanza) = self.delegate(stanza) else { return };
         let from_ours = stanza.from.as_ref().is_some_and(|from| self.rooms.serves(from.domain()));
         let changes = stanza.kind == Kind::Iq(IqType::Set) && self.local.is_of_sender(&stanza);
         if from_ours && changes {
@@ -60,6 +61,13 @@ impl Router {
 
     /// Something for an account that the server answers in its name.
     pub(super) fn for_account(&self, stanza: Stanza, to: &BareJid, way: Way) {
+        let stanza = match stanza.kind.is_request() {
+            true => match self.delegate(stanza) {
+                Some(stanza) => stanza,
+                None => return,
+            },
+            false => stanza,
+        };
         let changes = stanza.kind == Kind::Iq(IqType::Set) || stanza.kind.is_subscription();
         if changes || way.is_behind_change {
             let home = self.rooms.cluster.members().home(to.as_str().as_bytes());

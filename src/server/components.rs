@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::cluster::handle::Cluster;
+use crate::cluster::keyring::Keyring;
 use crate::config::Config;
 use crate::door::component::Door;
 use crate::net::tls::Certificates;
@@ -13,16 +14,19 @@ use crate::stream::component::Secret;
 use crate::xmpp::jid::Domain;
 
 /// The components, of which none is connected yet.
-pub(super) fn of(config: &Config, cluster: &Arc<Cluster>) -> Arc<Components> {
+pub(super) fn of(config: &Config, cluster: &Arc<Cluster>, ring: &Keyring) -> Arc<Components> {
     let rules = config.component.all_domains().map(|(domain, component)| {
+        // what one answers for us, it answers by its own domain
+        let is_first = config.component.domains.contains_key(domain);
         let rules = Rules {
             reachable_from: component.reachable_from.clone(),
             weights: component.weights.clone(),
+            delegation: component.delegation.iter().filter(|_| is_first).cloned().collect(),
         };
         (domain.clone(), rules)
     });
     let policies = config.domain_balancing.clone();
-    Arc::new(Components::new(Arc::clone(cluster), rules.collect(), policies))
+    Arc::new(Components::new(Arc::clone(cluster), rules.collect(), policies, *ring.made_up()))
 }
 
 /// Their door.

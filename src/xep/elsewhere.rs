@@ -33,11 +33,15 @@ const COMPONENTS: About = About { specification: "XEP-0114: Jabber Component Pro
 /// What components may do for accounts: `door/component/privilege`.
 const PRIVILEGED: About = About { specification: "XEP-0356: Privileged Entity", ..NOTHING };
 
+/// What components answer in our place: `router/delegating`.
+const DELEGATED: About = About { specification: "XEP-0355: Namespace Delegation", ..NOTHING };
+
 /// What a component's stream takes: `stream/component`.
 const LIMITED: About = About { specification: "XEP-0478: Stream Limits Advertisement", ..NOTHING };
 
 /// All of them.
-const ALL: [About; 7] = [CLIENT_STATE, DELAYED, HINTED, FORWARDED, COMPONENTS, PRIVILEGED, LIMITED];
+const ALL: [About; 8] =
+    [CLIENT_STATE, DELAYED, HINTED, FORWARDED, COMPONENTS, DELEGATED, PRIVILEGED, LIMITED];
 
 const NOTHING: About = About {
     specification: "",

@@ -2,6 +2,7 @@
 
 pub mod content;
 pub mod error;
+pub mod forwarded;
 pub mod jid;
 pub mod kind;
 pub mod namespaces;

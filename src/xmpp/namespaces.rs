@@ -8,6 +8,8 @@ pub const SERVER: &str = "jabber:server";
 pub const COMPONENT: &str = "jabber:component:accept";
 /// What a component may do in others' names (XEP-0356).
 pub const PRIVILEGE: &str = "urn:xmpp:privilege:2";
+/// What a component answers in the server's place (XEP-0355).
+pub const DELEGATION: &str = "urn:xmpp:delegation:2";
 /// What a stream takes at most (XEP-0478).
 pub const STREAM_LIMITS: &str = "urn:xmpp:stream-limits:0";
 /// The stream element itself.

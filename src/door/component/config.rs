@@ -80,6 +80,9 @@ pub struct Component {
     pub reachable_from: BTreeSet<Domain>,
     /// How much instances get beside the others, by their names, 1 to 10.
     pub weights: BTreeMap<String, u8>,
+    /// Namespaces of requests, to this server and to its accounts, that it
+    /// answers instead (XEP-0355).
+    pub delegation: BTreeSet<String>,
     /// What it may do in the name of our accounts.
     pub privileges: Privileges,
 }
@@ -129,6 +132,7 @@ impl Default for Component {
             check_from: true,
             reachable_from: BTreeSet::new(),
             weights: BTreeMap::new(),
+            delegation: BTreeSet::new(),
             privileges: Privileges::default(),
         }
     }

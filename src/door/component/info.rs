@@ -1,13 +1,15 @@
 //! What a component says of itself (XEP-0030): asked when it comes, and from
-//! time to time. It is shown to whoever looks at what the host has.
+//! time to time. It is shown to whoever looks at what the host has. And what it
+//! is told.
 
 use std::time::Duration;
 
+use crate::door::component::config::Component;
 use crate::router::instance::Instance;
 use crate::xml::element::Element;
 use crate::xmpp::jid::{Domain, Jid};
-use crate::xmpp::kind::{IqType, Kind};
-use crate::xmpp::namespaces::{CLIENT, DISCO_INFO};
+use crate::xmpp::kind::{IqType, Kind, MessageType};
+use crate::xmpp::namespaces::{CLIENT, DELEGATION, DISCO_INFO};
 use crate::xmpp::stanza::Stanza;
 
 /// How often it is asked again. A guess: what a component can do changes with
@@ -31,6 +33,23 @@ pub(super) fn ask(instance: &Instance, ours: Option<&Domain>) {
     let to = Some(domain.clone().into());
     let question = Stanza::new(Kind::Iq(IqType::Get), from, to, payload);
     instance.ask(&Stanza { id: Some(ID.into()), ..question });
+}
+
+/// What a component is told of the requests that it answers in our place
+/// (XEP-0355 §4.2); `None`: there are none.
+pub(super) fn delegated(
+    component: &Component,
+    ours: Option<&Domain>,
+    to: &Domain,
+) -> Option<Stanza> {
+    if component.delegation.is_empty() {
+        return None;
+    }
+    let one = |ns: &String| Element::new("delegated", DELEGATION).attr("namespace", ns.as_str());
+    let all = component.delegation.iter().map(one);
+    let told = all.fold(Element::new("delegation", DELEGATION), Element::child);
+    let (from, to) = (ours.cloned().map(Jid::from), Some(to.clone().into()));
+    Some(Stanza::new(Kind::Message(MessageType::Normal), from, to, told.to_bytes(CLIENT)))
 }
 
 /// Looks whether a stanza of an instance is the answer; says whether it was,

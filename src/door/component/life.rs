@@ -133,6 +133,10 @@ impl Stream {
         if let Some(told) = told.flatten() {
             self.instance.ask(&told);
         }
+        let delegated = component.map(|one| info::delegated(one, self.door.speaker(), domain));
+        if let Some(told) = delegated.flatten() {
+            self.instance.ask(&told);
+        }
     }
 
     /// Takes what still comes, until the component closes its stream.

@@ -5,16 +5,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::door::component::Door;
 use crate::router::instance::Instance;
 use crate::xml::element::Element;
 use crate::xmpp::error::StanzaCondition;
+use crate::xmpp::forwarded::{forwarded, inside};
 use crate::xmpp::jid::{Domain, Jid};
 use crate::xmpp::kind::{IqType, Kind, MessageType};
-use crate::xmpp::namespaces::{CLIENT, FORWARD, PRIVILEGE, ROSTER};
+use crate::xmpp::namespaces::{CLIENT, PRIVILEGE, ROSTER};
 use crate::xmpp::stanza::Stanza;
 
 /// The section `[component.domains."…".privileges]`.
@@ -137,7 +137,7 @@ fn wish(privileges: &Privileges, stanza: &Stanza, is_ours: impl Fn(&str) -> bool
     let to = stanza.to.as_ref().filter(|to| is_ours(to.domain()))?;
     match stanza.kind {
         Kind::Message(kind) if kind != MessageType::Error && to.local().is_none() => {
-            let inside = inside(stanza, "privilege")?;
+            let inside = inside(stanza, "privilege", PRIVILEGE)?;
             Some(match inside {
                 _ if !privileges.message => Wish::Refused(StanzaCondition::Forbidden),
                 Some(message) => spoken(message, is_ours),
@@ -158,7 +158,7 @@ fn wish(privileges: &Privileges, stanza: &Stanza, is_ours: impl Fn(&str) -> bool
                 }
                 // as from anybody else, it is refused where it arrives
                 ROSTER => None,
-                PRIVILEGE => Some(match inside(stanza, "privileged_iq")? {
+                PRIVILEGE => Some(match inside(stanza, "privileged_iq", PRIVILEGE)? {
                     Some(request) if request.kind == kind => {
                         let ns = request.child.as_ref().map_or("", |child| &*child.ns);
                         let access = privileges.iq.get(ns).copied().unwrap_or_default();
@@ -188,36 +188,20 @@ fn spoken(message: Stanza, is_ours: impl Fn(&str) -> bool) -> Wish {
     }
 }
 
-/// The stanza that lies in an element of this name, right there or forwarded.
-/// The outer `None`: there is no such element.
-fn inside(stanza: &Stanza, name: &str) -> Option<Option<Stanza>> {
-    let elements = stanza.elements().unwrap_or_default();
-    let outer = elements.iter().find(|one| one.is(name, PRIVILEGE))?;
-    let outer = outer.find("forwarded", FORWARD).unwrap_or(outer);
-    let mut inner = outer.elements().filter(|one| one.ns == CLIENT);
-    Some(inner.next().and_then(|one| Stanza::parse_bytes(one.to_bytes(CLIENT)).ok()))
-}
-
 /// An answer to an account, for the component that has asked in its name.
 fn told_back(request: &Stanza, answer: Stanza, is_wrapped: bool) -> Stanza {
     let (from, to, id) = (request.to.clone(), request.from.clone(), request.id.clone());
     if !is_wrapped {
         return Stanza { from, to, id, ..answer };
     }
-    let written = answer.write();
-    // where it lies it must say its namespace
-    let name_end = 1 + answer.kind.name().len();
-    let (name, rest) = written.split_at(name_end.min(written.len()));
-    let declared = format!(" xmlns='{CLIENT}'");
-    let begin = format!("<privilege xmlns='{PRIVILEGE}'><forwarded xmlns='{FORWARD}'>");
-    let parts = [begin.as_bytes(), name, declared.as_bytes(), rest, b"</forwarded></privilege>"];
-    let payload = Bytes::from(parts.concat());
+    let payload = forwarded(&answer, "privilege", PRIVILEGE);
     Stanza { id, ..Stanza::new(Kind::Iq(IqType::Result), from, to, payload) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::xmpp::namespaces::FORWARD;
 
     const ALL: &str = "message = true\nroster = 'get'\niq = { 'u:a' = 'both', 'u:b' = 'get' }";
 
