@@ -549,6 +549,7 @@ fn a_component_answers_in_the_servers_place() {
     romeo.say(ask("0", " to='localhost'", "get").as_bytes());
     assert!(romeo.hear("</iq>").contains("<service-unavailable "), "nobody is there");
     let mut wire = Wire::online(&nodes.list[0], "gw.localhost", "s3cret");
+    wait_for_components(&nodes, 1);
     wire.hear(
         "<delegation xmlns='urn:xmpp:delegation:2'><delegated namespace='u:one'/></delegation>",
     );
