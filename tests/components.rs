@@ -612,3 +612,37 @@ fn a_component_answers_in_the_servers_place() {
         "{heard}"
     );
 }
+
+#[test]
+fn a_component_comes_by_tls_and_by_a_balancer_that_says_whose_it_is() {
+    let (tls, proxy) = (support::free_port(), support::free_port());
+    let extra = format!(
+        "[component.proxy_protocol]\nlisten = [\"127.0.0.1:{proxy}\"]\ntrusted = [\"127.0.0.0/8\"]\n{CONFIG}"
+    );
+    let mut nodes = Nodes::prepare(1, &extra);
+    let listen = format!("[component]\ndirect_tls_listen = [\"127.0.0.1:{tls}\"]\n");
+    nodes.list[0].configure("[component]\n", &listen);
+    nodes.list[0].start();
+    nodes.wait_until_all_agree();
+    let mut raw = Raw::direct_at(([127, 0, 0, 1], tls).into());
+    raw.say(wire::header("gw.localhost/tls").as_bytes());
+    let heard = raw.hear("'>");
+    raw.say(format!("<handshake>{}</handshake>", wire::proof(&heard, "s3cret")).as_bytes());
+    raw.hear("<handshake/>");
+    let mut behind = Wire::at("127.0.0.1", proxy);
+    behind.say("PROXY TCP4 192.0.2.7 192.0.2.9 4000 5347\r\n");
+    behind.say(&wire::header("gw.localhost/behind"));
+    behind.prove("s3cret");
+    behind.hear("<handshake/>");
+    let shown = components(&nodes.list[0]);
+    let address = |name: &str| {
+        let one = shown.iter().find(|one| one["instance"] == name).expect("it is shown");
+        one["busy"]["address"].as_str().expect("an address").to_owned()
+    };
+    assert_eq!(address("behind"), "192.0.2.7:4000");
+    assert!(address("tls").starts_with("127.0.0.1:"));
+    // the node stops: both hear so
+    nodes.list[0].stop();
+    assert!(behind.rest().contains("<system-shutdown "));
+    assert!(raw.rest().contains("<system-shutdown "));
+}
