@@ -14,3 +14,4 @@ pub mod place;
 pub mod reach;
 pub mod resolve;
 pub mod trust;
+mod writer;
