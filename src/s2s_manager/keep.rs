@@ -95,13 +95,14 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             "link to a server opened"
         );
         metrics::count(metrics::LINKS_OPENED, proof.word());
+        let until = stands.is_certain.then(|| established.view.ends()).flatten();
         link.note_open(stands);
         self.note_success(&link.pair);
         self.tell(link, LinkState::Open);
         let opened = Instant::now();
         let config = &self.trust.config;
         let (idle, answer) = (config.idle_timeout.get(), config.write_timeout.get());
-        let mut writer = Writer::new(link, established, acks, Patience { idle, answer });
+        let mut writer = Writer::new(link, established, acks, Patience { idle, answer, until });
         let end = writer.run().await;
         if matches!(end, End::Wanted) {
             // nothing more is given to it

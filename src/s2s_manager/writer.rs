@@ -51,6 +51,9 @@ pub(super) struct Patience {
     pub(super) idle: Duration,
     /// For an answer to what was sent.
     pub(super) answer: Duration,
+    /// Until their certificate is not valid any more, where that is their
+    /// proof.
+    pub(super) until: Option<Instant>,
 }
 
 /// A link that is being written to.
@@ -99,6 +102,9 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
                 Some(asked) => rest.min(self.patience.answer.saturating_sub(asked.elapsed())),
                 None => rest,
             };
+            let until =
+                self.patience.until.map(|until| until.saturating_duration_since(Instant::now()));
+            let rest = rest.min(until.unwrap_or(Duration::MAX));
             let mut taken = VecDeque::new();
             let has_room = self.has_room();
             tokio::select! {
@@ -122,7 +128,8 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
                         debug!("a server does not say what it has");
                         return End::Lost;
                     }
-                    if self.link.silent() >= self.patience.idle {
+                    let is_over = self.patience.until.is_some_and(|until| until <= Instant::now());
+                    if is_over || self.link.silent() >= self.patience.idle {
                         return End::Wanted;
                     }
                 }

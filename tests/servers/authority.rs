@@ -18,6 +18,8 @@ pub enum Shown {
     SelfSigned,
     /// One whose time is over.
     Expired,
+    /// One whose time is over soon: in so many seconds.
+    Short(i64),
     /// One for another domain.
     Other(String),
 }
@@ -63,6 +65,11 @@ impl Authority {
         if *shown == Shown::Expired {
             params.not_before = date_time_ymd(2019, 1, 1);
             params.not_after = date_time_ymd(2020, 1, 1);
+        }
+        if let Shown::Short(seconds) = shown {
+            let now = time::OffsetDateTime::now_utc();
+            params.not_before = now - time::Duration::days(1);
+            params.not_after = now + time::Duration::seconds(*seconds);
         }
         let certificate = match shown {
             Shown::SelfSigned => params.self_signed(&key),
