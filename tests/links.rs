@@ -115,3 +115,26 @@ fn what_the_other_may_not_say_ends_the_link() {
         assert!(!back.contains("<body>x</body>"), "{back}");
     }
 }
+
+#[test]
+fn a_server_that_does_not_read_fills_its_queue_and_no_more() {
+    let ground = ground("queue_bytes_max = '64KiB'\nwrite_timeout = '2s'");
+    let mut juliet = Person::online(&ground.service, 0, "juliet");
+    juliet.send(&message(0));
+    let mut peer = ground.accept(SM);
+    peer.hear("<body>0.</body></message>");
+    // 4 MB, far more than sockets hold; what is too much comes back at once
+    let large = "x".repeat(40_000);
+    for number in 1..=100 {
+        juliet.send(&format!(
+            "<message to='romeo@b.example' id='l{number}'><body>{large}</body></message>"
+        ));
+    }
+    juliet.hears("id='l100' type='error'");
+    juliet.hears("<resource-constraint");
+    // and what was taken, when nobody answers any more
+    juliet.hears("<remote-server-timeout");
+    let node = &ground.service.nodes.list[0];
+    support::wait_for("the link is given up", || node.jabiru(&["s2s"], "").contains("failed"));
+    drop(peer);
+}

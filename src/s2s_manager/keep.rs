@@ -45,9 +45,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
                 }
                 // nobody wants it any more
                 Ok(None) => {
-                    self.cluster.remove(link.number);
-                    self.forget(&link);
-                    self.give_back(link.pair.clone(), link.outbox.close(), None);
+                    self.left(&link, Vec::new(), None);
                 }
                 Err(error) => self.fail(&link, error, Vec::new()),
             }
@@ -105,8 +103,8 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         let mut writer = Writer::new(link, established, acks, Patience { idle, answer, until });
         let end = writer.run().await;
         if matches!(end, End::Wanted) {
-            // nothing more is given to it
-            self.forget(link);
+            // what comes now waits for its end
+            self.leave(link);
         }
         let unwritten = writer.finish(&end).await;
         let error = match end {
@@ -123,14 +121,13 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             error => {
                 let error = error.as_ref().map(tracing::field::display);
                 debug!(error, "link to a server ended");
-                self.cluster.remove(link.number);
                 self.begin_again(link, unwritten);
             }
         }
     }
 
     /// It is not tried again for a while, which all nodes know.
-    fn fail(&self, link: &Arc<Link<T>>, error: LinkError, mut unwritten: Vec<Item<T>>) {
+    fn fail(&self, link: &Arc<Link<T>>, error: LinkError, unwritten: Vec<Item<T>>) {
         let kind = error.kind();
         info!(
             theirs = %link.pair.theirs,
@@ -140,9 +137,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         metrics::count(metrics::LINKS_FAILED, kind.word());
         let wait = self.note_failure(link, error);
         self.tell(link, LinkState::Failed(kind.code()));
-        self.forget(link);
-        unwritten.extend(link.outbox.close());
-        self.give_back(link.pair.clone(), unwritten, Some(kind));
+        self.left(link, unwritten, Some(kind));
         let (cluster, number) = (Arc::clone(&self.cluster), link.number);
         tokio::spawn(async move {
             sleep(wait).await;

@@ -7,6 +7,7 @@ pub mod config;
 pub mod connect;
 pub mod fault;
 mod keep;
+pub mod leaving;
 pub mod link;
 pub mod links;
 pub mod outgoing;

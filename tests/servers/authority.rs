@@ -22,6 +22,8 @@ pub enum Shown {
     Short(i64),
     /// One for another domain.
     Other(String),
+    /// A valid one, for these domains besides.
+    Names(Vec<String>),
 }
 
 /// Whom all services trust.
@@ -60,6 +62,10 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::DnsName(name.try_into().expect("a name"))];
+        if let Shown::Names(names) = shown {
+            let name = |name: &String| SanType::DnsName(name.as_str().try_into().expect("a name"));
+            params.subject_alt_names.extend(names.iter().map(name));
+        }
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         if *shown == Shown::Expired {
