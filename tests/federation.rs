@@ -291,3 +291,76 @@ fn an_operator_sees_why_there_is_no_link() {
         "{metrics}"
     );
 }
+
+#[test]
+fn streams_do_not_outlive_the_certificates_that_they_stand_on() {
+    let services = start(vec![Plan::new(A), Plan::new(B).shows(Shown::Short(8))]);
+    let mut juliet = Person::online(&services[0], 0, "juliet");
+    let mut romeo = Person::online(&services[1], 0, "romeo");
+    they_talk(&mut juliet, &mut romeo);
+    let lines = || -> Vec<serde_json::Value> {
+        let said = services[0].nodes.list[0].jabiru(&["s2s", "--json"], "");
+        serde_json::from_str(&said).expect("JSON")
+    };
+    assert_eq!(lines().len(), 2);
+    support::wait_for("both streams end", || lines().is_empty());
+    juliet.send("<message to='romeo@b.example' type='chat' id='m'><body>hi</body></message>");
+    juliet.hears("<remote-server-timeout");
+}
+
+#[test]
+fn contacts_elsewhere_hear_once_of_whom_a_killed_node_had() {
+    let mut services = start(vec![Plan::new(A).nodes(3), Plan::new(B)]);
+    let mut juliet = Person::online(&services[0], 0, "juliet");
+    let mut romeo = Person::online(&services[1], 0, "romeo");
+    they_befriend(&mut juliet, &mut romeo);
+    services[0].nodes.list[0].kill();
+    let gone = "<presence from='juliet@a.example/phone' to='romeo@b.example' type='unavailable'/>";
+    romeo.hears(gone);
+    // she comes again elsewhere, and he sees her: so all that was said before is here
+    let mut juliet = Person::bound(&services[0], 1, "juliet");
+    juliet.send("<presence/>");
+    let heard = romeo.hears("<presence from='juliet@a.example/phone' to='romeo@b.example'/>");
+    assert!(!heard.contains("unavailable"), "{heard}");
+    juliet.hears("<presence from='romeo@b.example/phone' to='juliet@a.example'/>");
+}
+
+#[test]
+fn two_nodes_that_open_a_link_at_once_keep_one() {
+    let services = start(vec![Plan::new(A).nodes(2), Plan::new(B)]);
+    let mut romeo = Person::online(&services[1], 0, "romeo");
+    let mut people =
+        [Person::online(&services[0], 0, "juliet"), Person::online(&services[0], 1, "nurse")];
+    let node = &services[0].nodes.list[0];
+    let links = || -> usize {
+        let said = node.jabiru(&["s2s", "--json"], "");
+        let lines: Vec<serde_json::Value> = serde_json::from_str(&said).expect("JSON");
+        lines.iter().filter(|line| line["direction"] == "to").count()
+    };
+    for round in 0..10 {
+        let total = 30;
+        for number in 0..total {
+            for person in &mut people {
+                let body = format!("{} {round} {number}.", person.jid);
+                person.say_to(&romeo, &body);
+            }
+        }
+        // what each says arrives, once and in its order
+        let heard = romeo.hears_all(&people, |person| {
+            format!("<body>{} {round} {}.</body>", person.jid, total - 1)
+        });
+        for person in &people {
+            let mark = format!("<body>{} {round} ", person.jid);
+            let numbers: Vec<&str> = heard
+                .match_indices(&mark)
+                .filter_map(|(at, _)| heard[at + mark.len()..].split_once('.'))
+                .map(|(number, _)| number)
+                .collect();
+            let expected: Vec<String> = (0..total).map(|number| number.to_string()).collect();
+            assert_eq!(numbers, expected, "{} in round {round}", person.jid);
+        }
+        support::wait_for("one link is left", || links() == 1);
+        node.jabiru(&["s2s", "close", B], "");
+        support::wait_for("none is left", || links() == 0);
+    }
+}

@@ -265,3 +265,26 @@ fn a_balancer_says_whose_connection_it_is() {
     let metrics = service.nodes.list[0].http("/metrics");
     assert!(metrics.contains("jabiru_s2s_refused_total{reason=\"address\"} 1"), "{metrics}");
 }
+
+#[test]
+fn stanzas_are_acknowledged_to_whoever_wants_to_know() {
+    let ground = ground("");
+    let sm = "urn:xmpp:sm:3";
+    let mut juliet = Person::online(&ground.service, 0, "juliet");
+    let (mut early, _) = Stranger::secured(ground.port, Some(&ground.theirs), B, A);
+    early.say(&format!("<enable xmlns='{sm}'/>"));
+    early.hear("<failed xmlns='urn:xmpp:sm:3'><unexpected-request");
+    let mut stranger = Stranger::proved(ground.port, &ground.theirs, B, A);
+    stranger.say(&format!("<enable xmlns='{sm}'/>"));
+    stranger.hear(&format!("<enabled xmlns='{sm}'/>"));
+    for _ in 0..3 {
+        stranger.say("<message from='x@b.example' to='juliet@a.example'><body>in</body></message>");
+    }
+    // one that is wrong was handled as well
+    stranger.say("<iq from='x@b.example' to='juliet@a.example' type='get' id='1'/>");
+    stranger.say(&format!("<r xmlns='{sm}'/>"));
+    stranger.hear(&format!("<a xmlns='{sm}' h='4'/>"));
+    stranger.say(&format!("<resume xmlns='{sm}' previd='1' h='0'/>"));
+    stranger.hear("<item-not-found");
+    juliet.hears("<body>in</body>");
+}

@@ -60,12 +60,25 @@ fn inject(admin: &Admin, stanza: Stanza) -> Response {
     let (Some(from), Some(to)) = (stanza.from.clone(), stanza.to.clone()) else {
         return failed("a stanza must say `from` whom and `to` whom it is");
     };
-    if let Err(failed) = known(admin, &from).and_then(|()| known(admin, &to)) {
+    // somebody else's server says itself who is there
+    let is_ours = admin.rooms.serves(to.domain());
+    let reaches = || if is_ours { known(admin, &to) } else { abroad(admin, &to) };
+    if let Err(failed) = known(admin, &from).and_then(|()| reaches()) {
         return failed;
     }
     let name = stanza.kind.name();
     admin.router.inject(stanza);
     done(format!("{name} from {from} to {to} sent"))
+}
+
+/// A domain that we speak with.
+fn abroad(admin: &Admin, jid: &Jid) -> Result<(), Response> {
+    let domain = Domain::parse(jid.domain()).ok();
+    let policy = domain.and_then(|domain| admin.servers.trust().config.policy(&domain));
+    match policy {
+        Some(_) => Ok(()),
+        None => Err(failed(format!("{jid}: its domain is not served here, nor spoken with"))),
+    }
 }
 
 /// One of our domains, or an account of ours.

@@ -21,7 +21,7 @@ use crate::s2s_manager::resolve::Resolve;
 use crate::s2s_manager::trust::Trust;
 use crate::server::{chain, checked};
 use crate::stream::server::Pair;
-use crate::stream::server::outgoing::Purpose;
+use crate::stream::server::outgoing::{Acks, Purpose};
 use crate::xmpp::jid::Domain;
 
 /// How long the other server may take for our last words. A guess.
@@ -136,10 +136,11 @@ async fn connect(config: Config, theirs: Domain, from: Option<&str>) -> anyhow::
     telling.await?;
     let established = dialed.map_err(|_| anyhow::anyhow!("it takes longer than {limit:?}"))??;
     let Established { mut connection, done, .. } = established;
-    if let Done::Proved(proof) = done {
+    if let Done::Proved(proof, acks) = done {
         let millis = begun.elapsed().as_millis();
         println!("{millis} ms: it believes who we are, by {}", proof.word());
-        println!("{theirs}: stanzas may be sent");
+        let acks = if acks == Acks::Offered { ", and are acknowledged" } else { "" };
+        println!("{theirs}: stanzas may be sent{acks}");
     }
     let words = Outbox::new(0);
     words.finish("</stream:stream>".into());

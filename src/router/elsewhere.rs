@@ -14,7 +14,8 @@ use crate::router::act::{HOPS_MAX, Way};
 use crate::router::parcel::{Label, Target};
 use crate::s2s_manager::choice::{self, Choice};
 use crate::s2s_manager::fault::Kind;
-use crate::s2s_manager::links::{Returned, Unsent};
+use crate::s2s_manager::leaving::{Deferred, Left};
+use crate::s2s_manager::links::Unsent;
 use crate::session_manager::session::{Held, Token};
 use crate::stream::server::Pair;
 use crate::xmpp::error::StanzaCondition;
@@ -23,61 +24,82 @@ use crate::xmpp::namespaces::CLIENT;
 use crate::xmpp::scope::inheriting;
 use crate::xmpp::stanza::Stanza;
 
-/// Bundles of stanzas that links could not send and that were not fetched yet.
-/// Full: links wait. A guess; each is fetched at once.
+/// Pairs with stanzas that links could not send and that were not fetched yet.
+/// Full: they wait with their pair. A guess; each is fetched at once.
 pub const RETURNED_MAX: usize = 64;
 
 impl Router {
     /// For a domain that is not ours.
-    pub(super) fn elsewhere(&self, mut stanza: Stanza, way: Way) {
+    pub(super) fn elsewhere(&self, mut stanza: Stanza, mut way: Way) {
         let Some(pair) = pair(&stanza) else {
             return self.bounce(&stanza, StanzaCondition::JidMalformed.into());
         };
-        let rows = self.servers.rows(&pair);
+        stanza.payload = inheriting(&stanza.payload, CLIENT);
+        match self.servers.defer(&pair, stanza.write(), way.held.take()) {
+            Deferred::Waits => {}
+            Deferred::Full(_) => self.bounce(&stanza, Kind::Full.error()),
+            Deferred::Free(item) => self.beyond(&stanza, &pair, item, &way),
+        }
+    }
+
+    /// As above; nothing of the pair waits before it.
+    fn beyond(&self, stanza: &Stanza, pair: &Pair, item: Item<Held>, way: &Way) {
+        let rows = self.servers.rows(pair);
         let sender = stanza.from.as_ref().map(|from| from.bare());
         let sender = sender.as_ref().map_or("", |sender| sender.as_str());
         let links_max = self.servers.trust().config.links_per_pair_max;
         match choice::choose(&rows, self.me(), sender, links_max) {
-            Choice::Failed(kind) => self.bounce(&stanza, kind.error()),
+            Choice::Failed(kind) => self.bounce(stanza, kind.error()),
             Choice::Node(node) if way.hops < HOPS_MAX => {
                 let label = Label { target: Target::Server, hops: way.hops + 1, mark: way.mark };
-                self.rooms.cluster.deliver(node, label.pack(&stanza.write()));
+                self.rooms.cluster.deliver(node, label.pack(&item.bytes));
             }
             Choice::Here | Choice::Node(_) => {
-                stanza.payload = inheriting(&stanza.payload, CLIENT);
                 trace!(theirs = %pair.theirs, "stanza given to a link");
-                let sent = self.servers.push(&pair, stanza.write(), way.held);
-                if let Err(Unsent { why, .. }) = sent {
-                    self.bounce(&stanza, why.error());
+                if let Err(Unsent { why, .. }) = self.servers.push(pair, item.bytes, item.token) {
+                    self.bounce(stanza, why.error());
                 }
             }
         }
     }
 
     /// Fetches what links could not send, for ever.
-    pub async fn fetch_returned(self: Arc<Self>, mut returned: mpsc::Receiver<Returned<Held>>) {
-        while let Some(returned) = returned.recv().await {
-            self.unsent(returned);
+    pub async fn fetch_returned(self: Arc<Self>, mut returned: mpsc::Receiver<Pair>) {
+        while let Some(pair) = returned.recv().await {
+            while let Some(left) = self.servers.take_left(&pair) {
+                self.unsent(&pair, left);
+            }
         }
     }
 
-    fn unsent(&self, returned: Returned<Held>) {
-        let Returned { pair, items, why } = returned;
+    fn unsent(&self, pair: &Pair, left: Left<Held>) {
+        let Left { failed, why, behind } = left;
         let other = match why {
-            Some(Kind::Unreachable) => self.other_node(&pair),
+            Some(Kind::Unreachable) => self.other_node(pair),
             _ => None,
         };
-        for Item { bytes, token } in items {
-            let mark = token.as_deref().map_or(0, Token::mark);
+        for item in failed {
             match (why, other) {
-                (None, _) => self.again(bytes, Way { held: token, mark, ..Way::default() }),
                 (Some(_), Some(node)) => {
                     // it is not sent on from there
+                    let mark = item.token.as_deref().map_or(0, Token::mark);
                     let label = Label { target: Target::Server, hops: HOPS_MAX, mark };
-                    self.rooms.cluster.deliver(node, label.pack(&bytes));
+                    self.rooms.cluster.deliver(node, label.pack(&item.bytes));
                 }
-                (Some(kind), None) => self.tell_unsent(bytes, kind),
+                (Some(kind), None) => self.tell_unsent(item.bytes, kind),
+                (None, _) => self.once_more(pair, item),
             }
+        }
+        for item in behind {
+            self.once_more(pair, item);
+        }
+    }
+
+    fn once_more(&self, pair: &Pair, item: Item<Held>) {
+        let mark = item.token.as_deref().map_or(0, Token::mark);
+        match Stanza::parse_bytes(item.bytes.clone()) {
+            Ok(stanza) => self.beyond(&stanza, pair, item, &Way { mark, ..Way::default() }),
+            Err(error) => warn!(%error, "a stanza of ours cannot be read back"),
         }
     }
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
@@ -145,6 +146,14 @@ impl Roots {
     }
 }
 
+/// How long a certificate is valid yet; nothing: it cannot be read.
+pub fn lasts(chain: &[CertificateDer<'_>], now: UnixTime) -> Option<Duration> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(chain.first()?).ok()?;
+    let end = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
+    // through its last second
+    Some(Duration::from_secs((end + 1).saturating_sub(now.as_secs())))
+}
+
 fn doubt(error: webpki::Error) -> Doubt {
     match error {
         webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. } => Doubt::Time,
@@ -201,7 +210,6 @@ mod tests {
         BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
         OtherNameValue, SanType,
     };
-    use std::time::Duration;
 
     struct Authority {
         roots: Roots,

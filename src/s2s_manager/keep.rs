@@ -5,23 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::time::{Duration, sleep, timeout};
 use tracing::{Instrument, debug, debug_span, info};
 
 use crate::cluster::rows::LinkState;
 use crate::metrics;
-use crate::net::connection::{Connection, Turn};
 use crate::net::outbox::{Item, Outbox};
 use crate::s2s_manager::fault::LinkError;
 use crate::s2s_manager::link::{Link, Stands};
 use crate::s2s_manager::links::Links;
 use crate::s2s_manager::outgoing::{Dial, Done, Established};
+use crate::s2s_manager::writer::{End, LAST_WORDS, Patience, Writer};
 use crate::stream::server::incoming::Question;
-use crate::stream::server::outgoing::{Fault, Input, Output, Purpose};
+use crate::stream::server::outgoing::Purpose;
 use crate::stream::server::{Pair, Policy, Proof, Verdict, World};
-use crate::xml::framer::Frame;
-use crate::xmpp::error::{StreamCondition, StreamError};
 
 /// A link that ends sooner than this has failed: it would be opened again and
 /// again. A guess.
@@ -33,21 +30,6 @@ const FAREWELL_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long the server of a domain may take to say whether a key is its own.
 /// A guess, below the patience of whoever waits for it.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
-
-/// The end of a stream on which all is well.
-const LAST_WORDS: Bytes = Bytes::from_static(b"</stream:stream>");
-
-/// Why a link that was open ends.
-enum End {
-    /// We want it to: it was silent, or another node has one.
-    Wanted,
-    /// The peer wants it to.
-    Closed,
-    /// The peer says what it may not say: these are our last words.
-    Wrong(Bytes, Fault),
-    /// The connection broke.
-    Lost,
-}
 
 impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
     /// Opens a link and serves it to its end.
@@ -63,9 +45,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
                 }
                 // nobody wants it any more
                 Ok(None) => {
-                    self.cluster.remove(link.number);
-                    self.forget(&link);
-                    self.give_back(link.pair.clone(), link.outbox.close(), None);
+                    self.left(&link, Vec::new(), None);
                 }
                 Err(error) => self.fail(&link, error, Vec::new()),
             }
@@ -99,10 +79,10 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
     async fn serve(
         self: &Arc<Self>,
         link: &Arc<Link<T>>,
-        mut established: Established<T>,
+        established: Established<T>,
         begun: Instant,
     ) {
-        let Done::Proved(proof) = established.done else { return };
+        let Done::Proved(proof, acks) = established.done else { return };
         let stands = stands(&established, link, proof);
         info!(
             theirs = %link.pair.theirs,
@@ -113,27 +93,24 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             "link to a server opened"
         );
         metrics::count(metrics::LINKS_OPENED, proof.word());
+        let until = stands.is_certain.then(|| established.view.ends()).flatten();
         link.note_open(stands);
         self.note_success(&link.pair);
         self.tell(link, LinkState::Open);
         let opened = Instant::now();
-        let end = self.write(link, &mut established).await;
-        let Established { connection, .. } = established;
+        let config = &self.trust.config;
+        let (idle, answer) = (config.idle_timeout.get(), config.write_timeout.get());
+        let mut writer = Writer::new(link, established, acks, Patience { idle, answer, until });
+        let end = writer.run().await;
         if matches!(end, End::Wanted) {
-            // nothing more is given to it
-            self.forget(link);
+            // what comes now waits for its end
+            self.leave(link);
         }
-        let (unwritten, error) = match end {
-            End::Wanted => (self.farewell(link, connection, Vec::new()).await, None),
-            End::Closed => {
-                let unwritten = link.outbox.abort(LAST_WORDS);
-                (self.farewell(link, connection, unwritten).await, Some(LinkError::Lost))
-            }
-            End::Wrong(words, fault) => {
-                let unwritten = link.outbox.abort(words);
-                (self.farewell(link, connection, unwritten).await, Some(fault.into()))
-            }
-            End::Lost => (connection.abandon(), Some(LinkError::Lost)),
+        let unwritten = writer.finish(&end).await;
+        let error = match end {
+            End::Wanted => None,
+            End::Closed | End::Lost => Some(LinkError::Lost),
+            End::Wrong(_, fault) => Some(fault.into()),
         };
         let has_more = !unwritten.is_empty() || !link.outbox.is_empty();
         match error {
@@ -142,34 +119,15 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
                 self.fail(link, error, unwritten);
             }
             error => {
-                debug!(
-                    error = error.as_ref().map(tracing::field::display),
-                    "link to a server ended"
-                );
-                self.cluster.remove(link.number);
+                let error = error.as_ref().map(tracing::field::display);
+                debug!(error, "link to a server ended");
                 self.begin_again(link, unwritten);
             }
         }
     }
 
-    /// Our last words behind all that waits, then theirs; `unwritten` will not
-    /// be written here, and comes back behind what was taken before it.
-    async fn farewell(
-        &self,
-        link: &Link<T>,
-        mut connection: Connection<T>,
-        unwritten: Vec<Item<T>>,
-    ) -> Vec<Item<T>> {
-        link.outbox.finish(LAST_WORDS);
-        // a server that does not read misses them
-        let _ = timeout(FAREWELL_TIME_MAX, connection.write_out(&link.outbox)).await;
-        let mut all = connection.shutdown().await;
-        all.extend(unwritten);
-        all
-    }
-
     /// It is not tried again for a while, which all nodes know.
-    fn fail(&self, link: &Arc<Link<T>>, error: LinkError, mut unwritten: Vec<Item<T>>) {
+    fn fail(&self, link: &Arc<Link<T>>, error: LinkError, unwritten: Vec<Item<T>>) {
         let kind = error.kind();
         info!(
             theirs = %link.pair.theirs,
@@ -179,59 +137,12 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         metrics::count(metrics::LINKS_FAILED, kind.word());
         let wait = self.note_failure(link, error);
         self.tell(link, LinkState::Failed(kind.code()));
-        self.forget(link);
-        unwritten.extend(link.outbox.close());
-        self.give_back(link.pair.clone(), unwritten, Some(kind));
+        self.left(link, unwritten, Some(kind));
         let (cluster, number) = (Arc::clone(&self.cluster), link.number);
         tokio::spawn(async move {
             sleep(wait).await;
             cluster.remove(number);
         });
-    }
-
-    /// Writes until the link ends.
-    async fn write(&self, link: &Link<T>, established: &mut Established<T>) -> End {
-        let Established { connection, framer, machine, view, .. } = established;
-        let idle = self.trust.config.idle_timeout.get();
-        loop {
-            loop {
-                let mut out = Vec::new();
-                match framer.next(&mut connection.buffer) {
-                    Ok(None) => break,
-                    Ok(Some(Frame::Close)) => return End::Closed,
-                    Ok(Some(Frame::Element(raw))) => {
-                        machine.handle(Input::Element(&raw), view, &mut out);
-                    }
-                    Ok(Some(Frame::Open(_))) | Err(_) => {
-                        let error = StreamError::from(StreamCondition::BadFormat);
-                        return End::Wrong(error.last_words(), Fault::Spoke(error));
-                    }
-                }
-                for wish in out {
-                    if let Output::Close(words, fault) = wish {
-                        return End::Wrong(words, fault);
-                    }
-                }
-            }
-            let rest = idle.saturating_sub(link.silent());
-            tokio::select! {
-                turn = connection.turn(&link.outbox) => match turn {
-                    Ok(Turn::Read) => {}
-                    Ok(Turn::Ended) => return End::Closed,
-                    Ok(Turn::Finished) => return End::Wanted,
-                    Err(error) => {
-                        debug!(%error, "a connection to a server has ended");
-                        return End::Lost;
-                    }
-                },
-                () = link.end.notified() => return End::Wanted,
-                () = sleep(rest) => {
-                    if link.silent() >= idle {
-                        return End::Wanted;
-                    }
-                }
-            }
-        }
     }
 
     /// Asks the server of a domain whether a key is its own (XEP-0220 §2.2).

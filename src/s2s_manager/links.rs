@@ -20,6 +20,7 @@ use crate::cluster::table::Entry;
 use crate::net::outbox::{Item, Refused};
 use crate::s2s_manager::choice;
 use crate::s2s_manager::fault::{Kind, LinkError};
+use crate::s2s_manager::leaving::{Deferred, Leaving};
 use crate::s2s_manager::link::Link;
 use crate::s2s_manager::resolve::Resolve;
 use crate::s2s_manager::trust::Trust;
@@ -44,17 +45,6 @@ const FAILED_MAX: usize = 10_000;
 /// full queues. A guess.
 const FULL_QUEUES_MAX: usize = 256;
 
-/// What a link could not carry, on its way up.
-#[derive(Debug)]
-pub struct Returned<T> {
-    /// Between which domains.
-    pub pair: Pair,
-    /// In the order in which it came.
-    pub items: Vec<Item<T>>,
-    /// Why; `None`: another node has a link.
-    pub why: Option<Kind>,
-}
-
 /// A stanza that no link takes.
 #[derive(Debug)]
 pub struct Unsent<T> {
@@ -73,16 +63,18 @@ pub struct Links<T> {
     pub(super) opening: Semaphore,
     pub(super) asking: Semaphore,
     table: Mutex<Table<T>>,
-    up: mpsc::Sender<Returned<T>>,
+    /// Pairs with something to be planned again: see `leaving`.
+    pub(super) up: mpsc::Sender<Pair>,
     next: AtomicU64,
     /// Links that have not ended yet.
     pub(super) active: AtomicUsize,
 }
 
 #[derive(Debug)]
-struct Table<T> {
-    links: HashMap<Pair, Arc<Link<T>>>,
+pub(super) struct Table<T> {
+    pub(super) links: HashMap<Pair, Arc<Link<T>>>,
     failed: HashMap<Pair, Failed>,
+    pub(super) leaving: HashMap<Pair, Leaving<T>>,
     is_stopping: bool,
 }
 
@@ -105,9 +97,10 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         trust: Arc<Trust>,
         resolve: Arc<Resolve>,
         cluster: Arc<Cluster>,
-        up: mpsc::Sender<Returned<T>>,
+        up: mpsc::Sender<Pair>,
     ) -> Arc<Self> {
-        let table = Table { links: HashMap::new(), failed: HashMap::new(), is_stopping: false };
+        let (links, failed, leaving) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let table = Table { links, failed, leaving, is_stopping: false };
         Arc::new(Self {
             trust,
             resolve,
@@ -142,7 +135,15 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         let mut item = Item { bytes, token };
         loop {
             let link = match self.link(pair) {
-                Ok(link) => link,
+                Ok(Some(link)) => link,
+                Ok(None) => match self.defer(pair, item.bytes, item.token) {
+                    Deferred::Waits => return Ok(()),
+                    Deferred::Full(item) => return Err(Unsent { item, why: Kind::Full }),
+                    Deferred::Free(back) => {
+                        item = back;
+                        continue;
+                    }
+                },
                 Err(why) => return Err(Unsent { item, why }),
             };
             match link.outbox.push(item.bytes, item.token) {
@@ -152,18 +153,19 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
                 }
                 Err(Refused::Full(item)) => return Err(Unsent { item, why: Kind::Full }),
                 // it has just ended, and is out of the table
-                Err(Refused::Closed(back)) => {
-                    self.forget(&link);
-                    item = back;
-                }
+                Err(Refused::Closed(back)) => item = back,
             }
         }
     }
 
-    fn link(self: &Arc<Self>, pair: &Pair) -> Result<Arc<Link<T>>, Kind> {
+    /// The link of a pair, perhaps a new one; nothing: another still writes.
+    fn link(self: &Arc<Self>, pair: &Pair) -> Result<Option<Arc<Link<T>>>, Kind> {
         let mut table = self.lock();
         if let Some(link) = table.links.get(pair) {
-            return Ok(Arc::clone(link));
+            return Ok(Some(Arc::clone(link)));
+        }
+        if table.leaving.get(pair).is_some_and(Leaving::is_writing) {
+            return Ok(None);
         }
         if let Some(failed) = table.failed.get(pair).filter(|one| one.until > Instant::now()) {
             return Err(failed.error.kind());
@@ -181,7 +183,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         {
             return Err(Kind::Full);
         }
-        Ok(self.begin(&mut table, pair, policy, Vec::new()))
+        Ok(Some(self.begin(&mut table, pair, policy, Vec::new())))
     }
 
     /// A new link, with what waits for it already.
@@ -207,31 +209,20 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         self.cluster.put(link.number, SoftRow::Link(LinkRow { ours, theirs, state }));
     }
 
-    /// Takes a link out of the table; nothing more is given to it.
-    pub(super) fn forget(&self, link: &Arc<Link<T>>) {
-        let mut table = self.lock();
-        if table.links.get(&link.pair).is_some_and(|known| known.is(link)) {
-            table.links.remove(&link.pair);
-        }
-    }
-
     /// A link that was open has ended: what it had not written is the first
     /// that the next one carries, before all that is given to it from now on.
     pub(super) fn begin_again(self: &Arc<Self>, link: &Arc<Link<T>>, mut unwritten: Vec<Item<T>>) {
         let mut table = self.lock();
-        unwritten.extend(link.outbox.close());
         let is_known = table.links.get(&link.pair).is_some_and(|known| known.is(link));
-        if is_known {
-            table.links.remove(&link.pair);
-        }
-        let policy = self.trust.config.policy(&link.pair.theirs);
-        match policy {
+        unwritten.extend(link.outbox.close());
+        match self.trust.config.policy(&link.pair.theirs) {
             Some(policy) if is_known && !unwritten.is_empty() && !table.is_stopping => {
                 self.begin(&mut table, &link.pair, policy, unwritten);
+                self.cluster.remove(link.number);
             }
             _ => {
                 drop(table);
-                self.give_back(link.pair.clone(), unwritten, None);
+                self.left(link, unwritten, None);
             }
         }
     }
@@ -264,21 +255,6 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         self.lock().failed.remove(pair);
     }
 
-    /// What a link could not carry goes up; the router has room for it within
-    /// a moment.
-    pub(super) fn give_back(&self, pair: Pair, items: Vec<Item<T>>, why: Option<Kind>) {
-        if items.is_empty() {
-            return;
-        }
-        let up = self.up.clone();
-        tokio::spawn(async move {
-            let count = items.len();
-            if up.send(Returned { pair, items, why }).await.is_err() {
-                debug!(count, "nobody is left who could be told of stanzas that were not sent");
-            }
-        });
-    }
-
     /// Rows have changed: a link of ours that another node has as well may
     /// have to go.
     pub fn note_rows(self: &Arc<Self>, changes: &[RowChange]) {
@@ -298,8 +274,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             let links_max = self.trust.config.links_per_pair_max;
             if !choice::stays(&self.rows(&link.pair), me, links_max) {
                 debug!(theirs = %link.pair.theirs, "another node has a link: ours ends");
-                self.forget(&link);
-                link.end.notify_one();
+                self.end(&link);
             }
         }
     }
@@ -318,36 +293,35 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
     /// Ends the links to a domain, after what waits for them, and forgets that
     /// others have failed; says how many there were.
     pub fn close(&self, theirs: &str) -> usize {
-        let mut table = self.lock();
-        table.failed.retain(|pair, failed| {
+        self.lock().failed.retain(|pair, failed| {
             let is_meant = pair.theirs.as_str() == theirs;
             if is_meant {
                 self.cluster.remove(failed.number);
             }
             !is_meant
         });
-        let all: Vec<_> = table.links.values().cloned().collect();
-        let meant: Vec<_> = all.iter().filter(|link| link.pair.theirs.as_str() == theirs).collect();
-        for link in &meant {
-            table.links.remove(&link.pair);
-            link.end.notify_one();
-        }
+        let meant = |link: &Arc<Link<T>>| link.pair.theirs.as_str() == theirs;
+        let meant: Vec<_> = self.all().into_iter().filter(meant).collect();
+        meant.iter().for_each(|link| self.end(link));
         meant.len()
+    }
+
+    fn end(&self, link: &Arc<Link<T>>) {
+        self.leave(link);
+        link.end.notify_one();
     }
 
     /// This node stops: links end after what waits for them.
     pub fn stop(&self) {
-        let mut table = self.lock();
-        table.is_stopping = true;
-        for (_, link) in table.links.drain() {
-            link.end.notify_one();
-        }
+        self.lock().is_stopping = true;
+        self.all().iter().for_each(|link| self.end(link));
     }
 
     /// Links for which something waits.
     pub fn busy(&self) -> usize {
         let table = self.lock();
-        table.links.values().filter(|link| !link.outbox.is_empty()).count()
+        let links = table.links.values().filter(|link| !link.outbox.is_empty()).count();
+        links + table.leaving.len()
     }
 
     /// Links that have not ended yet, though perhaps nothing is given to them
@@ -356,7 +330,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         self.active.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table<T>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Table<T>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

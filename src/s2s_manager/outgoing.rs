@@ -20,7 +20,7 @@ use crate::s2s_manager::fault::LinkError;
 use crate::s2s_manager::place::{Place, Start};
 use crate::s2s_manager::resolve::{Resolve, ResolveError, server_name};
 use crate::s2s_manager::trust::{Trust, View};
-use crate::stream::server::outgoing::{Fault, Input, Outgoing, Output, Purpose};
+use crate::stream::server::outgoing::{Acks, Fault, Input, Outgoing, Output, Purpose};
 use crate::stream::server::{Channel, Pair, Policy, Proof, Verdict};
 use crate::xml::framer::{Frame, Framer};
 use crate::xml::limits::Limits;
@@ -81,7 +81,7 @@ pub struct Established<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
     /// Stanzas may be written.
-    Proved(Proof),
+    Proved(Proof, Acks),
     /// The question is answered.
     Answered(Verdict),
 }
@@ -224,7 +224,9 @@ impl<T: Unpin + Default> Negotiation<T> {
                     self.words.push(bytes, T::default()).map_err(|_| LinkError::Lost)?;
                 }
                 Output::Restart => self.framer.restart(),
-                Output::Established(proof) => return Ok(Some(Done::Proved(proof))),
+                Output::Established(proof, acks) => return Ok(Some(Done::Proved(proof, acks))),
+                // only said of stanzas
+                Output::Handled(_) | Output::Uncounted => {}
                 Output::Answered(verdict) => return Ok(Some(Done::Answered(verdict))),
                 Output::Close(words, fault) => {
                     self.words.finish(words);

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rand::TryRngCore;
 use rustls::ClientConfig;
@@ -12,12 +13,16 @@ use rustls::pki_types::UnixTime;
 use crate::cluster::keyring::Keyring;
 use crate::net::peer_tls::{self, Secured};
 use crate::net::tls::Certificates;
-use crate::s2s_manager::certificate::{Doubt, Roots};
+use crate::s2s_manager::certificate::{self, Doubt, Roots};
 use crate::s2s_manager::config::Config;
 use crate::s2s_manager::place::Start;
 use crate::stream::server::key::Secrets;
 use crate::stream::server::{Policy, World};
 use crate::xmpp::jid::Domain;
+
+/// No stream is looked at again later than this. A guess, above the life of any
+/// stream.
+const LASTS_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// Says whether a domain is ours, by the tables of this moment.
 pub type Serves = Arc<dyn Fn(&str) -> bool + Send + Sync>;
@@ -108,6 +113,14 @@ impl View {
     /// Of one that is, from now on.
     pub fn secure(&mut self, secured: Secured) {
         self.secured = Some(secured);
+    }
+
+    /// Until when the certificate of the peer is valid, if it is the proof of
+    /// who he is: what stands on it may not outlive it (RFC 6120 §13.7.2.3).
+    pub fn ends(&self) -> Option<Instant> {
+        let lasts = certificate::lasts(&self.secured.as_ref()?.chain, UnixTime::now())?;
+        // a moment that is too far away for a clock is none
+        Instant::now().checked_add(lasts.min(LASTS_MAX))
     }
 
     /// What the handshake has come to.

@@ -14,18 +14,19 @@ use crate::router::components::Components;
 use crate::router::elsewhere::RETURNED_MAX;
 use crate::s2s_manager::arrivals::Arrivals;
 use crate::s2s_manager::certificate::Roots;
-use crate::s2s_manager::links::{Links, Returned};
+use crate::s2s_manager::links::Links;
 use crate::s2s_manager::resolve::Resolve;
 use crate::s2s_manager::trust::Trust;
 use crate::server::errors::StartError;
 use crate::session_manager::session::Held;
+use crate::stream::server::Pair;
 
 /// What speaks with other servers.
 pub(super) struct Servers {
     pub(super) links: Arc<Links<Held>>,
     pub(super) arrivals: Arc<Arrivals>,
     /// What links could not send; for the router.
-    pub(super) returned: mpsc::Receiver<Returned<Held>>,
+    pub(super) returned: mpsc::Receiver<Pair>,
 }
 
 impl Servers {

@@ -38,6 +38,8 @@ pub const DIALBACK_FEATURE: &str = "urn:xmpp:features:dialback";
 pub const BIDI: &str = "urn:xmpp:bidi";
 /// Its stream feature (XEP-0288 §2.1).
 pub const BIDI_FEATURE: &str = "urn:xmpp:features:bidi";
+/// Stream management (XEP-0198).
+pub const STREAM_MANAGEMENT: &str = "urn:xmpp:sm:3";
 /// Service discovery (XEP-0030).
 pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
 /// Service discovery (XEP-0030).

@@ -18,8 +18,12 @@ pub enum Shown {
     SelfSigned,
     /// One whose time is over.
     Expired,
+    /// One whose time is over soon: in so many seconds.
+    Short(i64),
     /// One for another domain.
     Other(String),
+    /// A valid one, for these domains besides.
+    Names(Vec<String>),
 }
 
 /// Whom all services trust.
@@ -58,11 +62,20 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::DnsName(name.try_into().expect("a name"))];
+        if let Shown::Names(names) = shown {
+            let name = |name: &String| SanType::DnsName(name.as_str().try_into().expect("a name"));
+            params.subject_alt_names.extend(names.iter().map(name));
+        }
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         if *shown == Shown::Expired {
             params.not_before = date_time_ymd(2019, 1, 1);
             params.not_after = date_time_ymd(2020, 1, 1);
+        }
+        if let Shown::Short(seconds) = shown {
+            let now = time::OffsetDateTime::now_utc();
+            params.not_before = now - time::Duration::days(1);
+            params.not_after = now + time::Duration::seconds(*seconds);
         }
         let certificate = match shown {
             Shown::SelfSigned => params.self_signed(&key),

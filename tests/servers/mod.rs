@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod acceptor;
 pub mod authority;
 pub mod dns;
 pub mod person;

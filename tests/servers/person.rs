@@ -53,6 +53,17 @@ impl Person {
         before.to_owned()
     }
 
+    /// Waits for the words of all of them, in any order; gives back all up to
+    /// the last of them.
+    #[track_caller]
+    pub fn hears_all(&mut self, people: &[Person], words: impl Fn(&Person) -> String) -> String {
+        let mut heard = std::mem::take(&mut self.heard);
+        for person in people {
+            heard = self.raw.hear_on(heard, &words(person));
+        }
+        heard
+    }
+
     /// What was heard since, until something comes that we ask for now.
     #[track_caller]
     pub fn heard_till_now(&mut self) -> String {

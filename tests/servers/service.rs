@@ -101,7 +101,10 @@ pub fn prepare(plans: Vec<Plan>) -> Vec<Service> {
         .filter(|plan| !plan.is_in_dns)
         .map(|plan| {
             let at = plan.ports.iter().map(|port| format!("\"127.0.0.1:{}\"", port.starttls));
-            format!("\"{}\" = [{}]\n", plan.domain, at.collect::<Vec<_>>().join(", "))
+            let at = at.collect::<Vec<_>>().join(", ");
+            let names = plan.names();
+            let lines = names.iter().map(|name| format!("{name:?} = [{at}]\n"));
+            lines.collect::<String>()
         })
         .collect();
     let hosts = hosts.concat();
@@ -109,14 +112,24 @@ pub fn prepare(plans: Vec<Plan>) -> Vec<Service> {
 }
 
 impl Plan {
+    /// All domains that it serves.
+    fn names(&self) -> Vec<String> {
+        let others = match &self.shown {
+            Shown::Names(names) => names.clone(),
+            _ => Vec::new(),
+        };
+        std::iter::once(self.domain.to_owned()).chain(others).collect()
+    }
+
     fn prepare(self, authority: &Authority, hosts: &str) -> Service {
+        let names = self.names();
         let Plan { domain, nodes, shown, rules, more, peers, ports, is_in_dns: _ } = self;
         let nodes = Nodes::prepare(nodes, &more);
         let tls = authority.write(nodes.folder.path(), domain, &shown);
         for (node, port) in nodes.list.iter().zip(&ports) {
             let ours = |file: &str| format!("{:?}", tls.join(file));
             let theirs = |file: &str| format!("{:?}", crate::support::tls().join(file));
-            node.configure("[\"localhost\", \"other.localhost\"]", &format!("[{domain:?}]"));
+            node.configure("[\"localhost\", \"other.localhost\"]", &format!("{names:?}"));
             for file in ["cert.pem", "key.pem"] {
                 node.configure(&theirs(file), &ours(file));
             }

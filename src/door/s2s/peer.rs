@@ -26,7 +26,7 @@ use crate::net::socket::Socket;
 use crate::s2s_manager::arrivals::Arrived;
 use crate::s2s_manager::trust::View;
 use crate::stream::server::incoming::{Incoming, Input, Output};
-use crate::stream::server::{Channel, Pair, Verdict};
+use crate::stream::server::{Channel, Pair, Proof, Verdict};
 use crate::xml::framer::{Frame, Framer};
 use crate::xmpp::error::{StreamCondition, StreamError};
 use crate::xmpp::stanza::Stanza;
@@ -49,6 +49,8 @@ pub struct Peer<'a> {
     /// Since something was proved.
     arrived: Option<Arrived>,
     recent: Recent,
+    /// When what was proved by certificate is proved no more.
+    until: Option<std::time::Instant>,
 }
 
 /// Why nothing more is read.
@@ -84,6 +86,7 @@ impl<'a> Peer<'a> {
             asked: JoinSet::new(),
             arrived: None,
             recent: Recent::default(),
+            until: None,
         }
     }
 
@@ -129,6 +132,13 @@ impl<'a> Peer<'a> {
                     None => std::future::pending().await,
                 }
             };
+            let until = self.until;
+            let expired = async {
+                match until {
+                    Some(until) => sleep_until(until.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
             let next = tokio::select! {
                 () = drain.started() => {
                     self.refuse(&StreamCondition::SystemShutdown.into());
@@ -136,6 +146,11 @@ impl<'a> Peer<'a> {
                 }
                 () = wanted => {
                     self.refuse(&StreamCondition::Reset.into());
+                    return Over::Stopped;
+                }
+                () = expired => {
+                    let words = "your certificate is not valid any more";
+                    self.refuse(&StreamError::new(StreamCondition::Reset, words));
                     return Over::Stopped;
                 }
                 () = sleep_until(deadline), if !is_proved => {
@@ -233,6 +248,9 @@ impl<'a> Peer<'a> {
                     let arrived =
                         self.arrived.get_or_insert_with(|| arrivals.enter(self.address, tls));
                     arrived.arrival.note_proof(theirs, proof);
+                    if proof == Proof::Certificate {
+                        self.until = self.view.ends();
+                    }
                 }
                 Output::Failed => {
                     debug!(address = %self.address, "a server did not prove who it is");

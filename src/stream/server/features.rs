@@ -4,7 +4,9 @@ use bytes::Bytes;
 
 use crate::xml::element::Element;
 use crate::xml::head::Raw;
-use crate::xmpp::namespaces::{BIDI_FEATURE, DIALBACK_FEATURE, SASL, SERVER, STREAM, TLS};
+use crate::xmpp::namespaces::{
+    BIDI_FEATURE, DIALBACK_FEATURE, SASL, SERVER, STREAM, STREAM_MANAGEMENT, TLS,
+};
 
 /// What is offered between servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,6 +21,8 @@ pub struct Features {
     pub dialback: bool,
     /// Both directions on this stream.
     pub bidi: bool,
+    /// Stanzas are acknowledged.
+    pub acks: bool,
 }
 
 impl Features {
@@ -39,6 +43,9 @@ impl Features {
         }
         if self.bidi {
             out += &format!("<bidi xmlns='{BIDI_FEATURE}'/>");
+        }
+        if self.acks {
+            out += &format!("<sm xmlns='{STREAM_MANAGEMENT}'><optional/></sm>");
         }
         out += "</stream:features>";
         out.into()
@@ -62,6 +69,7 @@ impl Features {
             external: mechanisms.is_some_and(|all| all.elements().any(is_external)),
             dialback: find("dialback", DIALBACK_FEATURE).is_some(),
             bidi: find("bidi", BIDI_FEATURE).is_some(),
+            acks: find("sm", STREAM_MANAGEMENT).is_some(),
         })
     }
 }

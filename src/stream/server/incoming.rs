@@ -204,6 +204,7 @@ impl ExpectHeader {
             pairs: Vec::new(),
             failures: 0,
             is_challenged: false,
+            handled: None,
         };
         if is_versioned {
             out.push(Output::Send(open.features(policy.flatten(), world).write()));

@@ -1,12 +1,15 @@
 //! A stream that has come and has a header: its elements, and its stanzas.
 
+use bytes::Bytes;
+
+use crate::stream::ack;
 use crate::stream::server::features::Features;
 use crate::stream::server::incoming::{Output, State, Step};
 use crate::stream::server::{Channel, Pair, Policy, World, words};
 use crate::xml::head::Raw;
 use crate::xmpp::error::{StreamCondition, StreamError};
 use crate::xmpp::jid::{Domain, Jid};
-use crate::xmpp::namespaces::{DIALBACK, SASL, SERVER, TLS};
+use crate::xmpp::namespaces::{DIALBACK, SASL, SERVER, STREAM_MANAGEMENT, TLS};
 use crate::xmpp::scope::inheriting;
 use crate::xmpp::stanza::{ReadError, Stanza};
 
@@ -23,6 +26,8 @@ pub(super) struct Open {
     pub(super) pairs: Vec<(Pair, Standing)>,
     pub(super) failures: u32,
     pub(super) is_challenged: bool,
+    /// Stanzas that were taken, if the peer wants to know (XEP-0198).
+    pub(super) handled: Option<u32>,
 }
 
 /// How far a pair of domains is.
@@ -43,6 +48,7 @@ impl Open {
             dialback: policy.is_some_and(|policy| policy.accepts_dialback(self.channel))
                 || !is_plain && is_certain,
             bidi: false,
+            acks: self.certified.is_some(),
         }
     }
 
@@ -54,11 +60,18 @@ impl Open {
     ) -> Step<State> {
         let ns = raw.ns(SERVER).into_owned();
         match (raw.name(), ns.as_str()) {
-            (_, SERVER) => self.stanza(raw, world, out)?,
+            (_, SERVER) => {
+                self.stanza(raw, world, out)?;
+                self.handled = self.handled.map(|handled| handled.wrapping_add(1));
+            }
             ("starttls", TLS) if self.channel == Channel::Plain => {
                 out.push(Output::Send(words::proceed()));
                 out.push(Output::Secure(self.ours.clone()));
                 return Ok(State::Securing(self.ours, self.theirs));
+            }
+            (name, STREAM_MANAGEMENT) => {
+                let words = self.counted(name);
+                out.extend(words.map(Output::Send));
             }
             ("auth" | "response" | "abort", SASL) => return self.sasl(raw, world, out),
             ("result", DIALBACK) if raw.attribute("type").is_none() => {
@@ -78,6 +91,21 @@ impl Open {
             _ => return Err(StreamCondition::UnsupportedStanzaType.into()),
         }
         Ok(State::Open(self))
+    }
+
+    /// What the peer wants to know of its stanzas. They are not remembered
+    /// when the stream has ended: it sends again what it does not know of.
+    fn counted(&mut self, name: &str) -> Option<Bytes> {
+        match (name, self.handled) {
+            ("enable", None) if self.is_proved() => {
+                self.handled = Some(0);
+                Some(ack::enabled())
+            }
+            ("enable", _) => Some(ack::failed("unexpected-request")),
+            ("resume", _) => Some(ack::failed("item-not-found")),
+            ("r", Some(handled)) => Some(ack::answer(handled)),
+            _ => None,
+        }
     }
 
     pub(super) fn is_proved(&self) -> bool {

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use crate::stream::ack;
 use crate::stream::server::features::Features;
 use crate::stream::server::incoming::Question;
 use crate::stream::server::words::{self, Version};
@@ -11,7 +12,9 @@ use crate::xml::element::Element;
 use crate::xml::head::{Header, Raw};
 use crate::xmpp::error::{StreamCondition, StreamError};
 use crate::xmpp::jid::Domain;
-use crate::xmpp::namespaces::{DIALBACK, SASL, SERVER, STREAM, STREAM_ERRORS, TLS};
+use crate::xmpp::namespaces::{
+    DIALBACK, SASL, SERVER, STREAM, STREAM_ERRORS, STREAM_MANAGEMENT, TLS,
+};
 
 /// What the stream is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +47,25 @@ pub enum Output {
     Secure,
     /// Expect a stream header next.
     Restart,
-    /// Stanzas may be written.
-    Established(Proof),
+    /// Stanzas may be written; the second: the peer can acknowledge them.
+    Established(Proof, Acks),
+    /// The peer has taken so many stanzas.
+    Handled(u32),
+    /// It does not acknowledge them after all.
+    Uncounted,
     /// The answer to the question.
     Answered(Verdict),
     /// The stream is of no use: write this, then close.
     Close(Bytes, Fault),
+}
+
+/// Whether stanzas are acknowledged (XEP-0198).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acks {
+    /// The peer can.
+    Offered,
+    /// It cannot.
+    None,
 }
 
 /// Why a stream to another server is of no use.
@@ -159,16 +175,14 @@ impl Outgoing {
             }
             (State::ExpectSuccess, Input::Element(raw)) => self.judged(raw, world, out),
             (State::ExpectLastFeatures, Input::Element(raw)) => {
-                Features::read(raw).ok_or_else(unexpected)?;
-                self.establish(Proof::Certificate, out);
+                let features = Features::read(raw).ok_or_else(unexpected)?;
+                let acks = if features.acks { Acks::Offered } else { Acks::None };
+                self.establish(Proof::Certificate, acks, out);
                 Ok(())
             }
             (State::ExpectResult, Input::Element(raw)) => self.result(raw, out),
             (State::ExpectVerdict, Input::Element(raw)) => self.verdict(raw, out),
-            // a stanza, on a stream that carries only ours (RFC 6120 §4.5)
-            (State::Established, Input::Element(_)) => {
-                Err(Fault::Spoke(StreamCondition::NotAuthorized.into()))
-            }
+            (State::Established, Input::Element(raw)) => Self::beside(raw, out),
             _ => Err(unexpected()),
         }
     }
@@ -275,7 +289,7 @@ impl Outgoing {
         match self.about(raw, "result")? {
             None => Ok(()),
             Some(Verdict::Valid) => {
-                self.establish(Proof::Dialback, out);
+                self.establish(Proof::Dialback, Acks::None, out);
                 Ok(())
             }
             Some(Verdict::Invalid) => Err(Fault::Refused("our dialback key is wrong")),
@@ -306,9 +320,26 @@ impl Outgoing {
         Ok(is_ours.then(|| Verdict::read(&word)))
     }
 
-    fn establish(&mut self, proof: Proof, out: &mut Vec<Output>) {
+    fn establish(&mut self, proof: Proof, acks: Acks, out: &mut Vec<Output>) {
         self.state = State::Established;
-        out.push(Output::Established(proof));
+        out.push(Output::Established(proof, acks));
+    }
+
+    /// What the peer says while it gets our stanzas.
+    fn beside(raw: &Raw, out: &mut Vec<Output>) -> Result<(), Fault> {
+        let number = |name: &str| raw.attribute(name).and_then(|text| text.parse().ok());
+        match (raw.name(), &*raw.ns(SERVER)) {
+            ("a", STREAM_MANAGEMENT) => {
+                out.push(Output::Handled(number("h").ok_or_else(unexpected)?));
+            }
+            // it has sent no stanza, for it may not
+            ("r", STREAM_MANAGEMENT) => out.push(Output::Send(ack::answer(0))),
+            ("failed", STREAM_MANAGEMENT) => out.push(Output::Uncounted),
+            // a stanza, on a stream that carries only ours (RFC 6120 §4.5)
+            (_, SERVER) => return Err(Fault::Spoke(StreamCondition::NotAuthorized.into())),
+            _ => {}
+        }
+        Ok(())
     }
 }
 
