@@ -50,7 +50,8 @@ impl Router {
         let links_max = self.servers.trust().config.links_per_pair_max;
         match choice::choose(&rows, self.me(), sender, links_max) {
             Choice::Failed(kind) => self.bounce(stanza, kind.error()),
-            Choice::Node(node) if way.hops < HOPS_MAX => {
+            // what waits for a link of ours goes first, also where it has to go
+            Choice::Node(node) if way.hops < HOPS_MAX && !self.servers.has(pair) => {
                 let label = Label { target: Target::Server, hops: way.hops + 1, mark: way.mark };
                 self.rooms.cluster.deliver(node, label.pack(&item.bytes));
             }

@@ -97,6 +97,8 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         link.note_open(stands);
         self.note_success(&link.pair);
         self.tell(link, LinkState::Open);
+        // another node may have been first while nobody here looked
+        self.yield_to_others(link);
         let opened = Instant::now();
         let config = &self.trust.config;
         let (idle, answer) = (config.idle_timeout.get(), config.write_timeout.get());

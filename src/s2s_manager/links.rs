@@ -260,7 +260,11 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
     pub fn note_rows(self: &Arc<Self>, changes: &[RowChange]) {
         let me = self.cluster.me().id;
         for change in changes.iter().filter(|change| change.owner != me) {
+            // one that is only being opened may fail yet
             let Some(SoftRow::Link(row)) = &change.new else { continue };
+            if row.state != LinkState::Open {
+                continue;
+            }
             let own = {
                 let table = self.lock();
                 let mut own = table.links.values();
@@ -271,12 +275,23 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
                 .cloned()
             };
             let Some(link) = own else { continue };
-            let links_max = self.trust.config.links_per_pair_max;
-            if !choice::stays(&self.rows(&link.pair), me, links_max) {
-                debug!(theirs = %link.pair.theirs, "another node has a link: ours ends");
-                self.end(&link);
-            }
+            self.yield_to_others(&link);
         }
+    }
+
+    /// Ends a link if others stay by the rule of all nodes.
+    pub(super) fn yield_to_others(&self, link: &Arc<Link<T>>) {
+        let me = self.cluster.me().id;
+        let links_max = self.trust.config.links_per_pair_max;
+        if !choice::stays(&self.rows(&link.pair), me, links_max) {
+            debug!(theirs = %link.pair.theirs, "another node has a link: ours ends");
+            self.end(link);
+        }
+    }
+
+    /// Whether this node has a link of the pair to which more may be given.
+    pub fn has(&self, pair: &Pair) -> bool {
+        self.lock().links.contains_key(pair)
     }
 
     /// All links, for whoever looks.

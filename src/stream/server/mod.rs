@@ -11,10 +11,11 @@ mod proving;
 pub mod words;
 
 use crate::stream::server::key::Secrets;
+use crate::xml::element::Element;
 use crate::xml::head::{Header, Raw};
 use crate::xmpp::error::{StreamCondition, StreamError};
 use crate::xmpp::jid::Domain;
-use crate::xmpp::namespaces::{SERVER, STREAM};
+use crate::xmpp::namespaces::{SERVER, STREAM, STREAM_ERRORS};
 
 /// A domain of ours and one of somebody else's.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,4 +133,19 @@ pub fn check(header: &Header) -> Result<bool, StreamError> {
 /// The domain in an attribute, if it is one.
 fn domain(raw: &Raw, name: &str) -> Option<Domain> {
     raw.attribute(name).and_then(|text| Domain::parse(&text).ok())
+}
+
+/// The condition of a stream error, and its text.
+fn condition(raw: &Raw) -> Box<str> {
+    let said = Element::parse_all(&raw.content(), SERVER).unwrap_or_default();
+    let of_streams = said.iter().filter(|one| one.ns == STREAM_ERRORS);
+    let condition = of_streams.clone().find(|one| one.name != "text");
+    let condition = condition.map_or("undefined-condition", |one| one.name.as_str());
+    // what a stranger writes goes into logs: no more than a line of it
+    let text = of_streams.clone().find(|one| one.name == "text").map(Element::own_text);
+    let text: String = text.unwrap_or_default().chars().take(100).collect();
+    match text.is_empty() {
+        true => condition.into(),
+        false => format!("{condition} ({})", text.escape_debug()).into(),
+    }
 }

@@ -7,14 +7,13 @@ use crate::stream::ack;
 use crate::stream::server::features::Features;
 use crate::stream::server::incoming::Question;
 use crate::stream::server::words::{self, Version};
-use crate::stream::server::{Channel, Pair, Policy, Proof, Verdict, World, check, domain};
-use crate::xml::element::Element;
+use crate::stream::server::{
+    Channel, Pair, Policy, Proof, Verdict, World, check, condition, domain,
+};
 use crate::xml::head::{Header, Raw};
 use crate::xmpp::error::{StreamCondition, StreamError};
 use crate::xmpp::jid::Domain;
-use crate::xmpp::namespaces::{
-    DIALBACK, SASL, SERVER, STREAM, STREAM_ERRORS, STREAM_MANAGEMENT, TLS,
-};
+use crate::xmpp::namespaces::{DIALBACK, SASL, SERVER, STREAM, STREAM_MANAGEMENT, TLS};
 
 /// What the stream is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -345,19 +344,4 @@ impl Outgoing {
 
 fn unexpected() -> Fault {
     Fault::Spoke(StreamCondition::UnsupportedStanzaType.into())
-}
-
-/// The condition of a stream error, and its text.
-fn condition(raw: &Raw) -> Box<str> {
-    let said = Element::parse_all(&raw.content(), SERVER).unwrap_or_default();
-    let of_streams = said.iter().filter(|one| one.ns == STREAM_ERRORS);
-    let condition = of_streams.clone().find(|one| one.name != "text");
-    let condition = condition.map_or("undefined-condition", |one| one.name.as_str());
-    // what a stranger writes goes into logs: no more than a line of it
-    let text = of_streams.clone().find(|one| one.name == "text").map(Element::own_text);
-    let text: String = text.unwrap_or_default().chars().take(100).collect();
-    match text.is_empty() {
-        true => condition.into(),
-        false => format!("{condition} ({})", text.escape_debug()).into(),
-    }
 }
