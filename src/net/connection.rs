@@ -50,8 +50,11 @@ pub struct Connection<T> {
     /// What was read and not yet understood. Empty and without memory while
     /// the peer is silent.
     pub buffer: BytesMut,
-    /// Taken from the outbox, not yet flushed; the first may be cut.
+    /// Taken from the outbox, not yet flushed.
     hands: VecDeque<Item<T>>,
+    /// Bytes of the first of them that are written. The piece stays whole: if
+    /// the connection ends now, its peer has not had it.
+    begun: usize,
     /// Written into the socket, waiting for the flush.
     written: Vec<T>,
     last: Last,
@@ -77,6 +80,7 @@ impl<T: Unpin> Connection<T> {
             socket,
             buffer: BytesMut::new(),
             hands: VecDeque::new(),
+            begun: 0,
             written: Vec::new(),
             last: Last::NotYet,
             write_timeout,
@@ -220,13 +224,14 @@ impl<T: Unpin> Connection<T> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.stall = None;
-            while let Some(first) = self.hands.front_mut() {
-                let step = count.min(first.bytes.len());
-                first.bytes.advance(step);
+            while let Some(first) = self.hands.front() {
+                let step = count.min(first.bytes.len().saturating_sub(self.begun));
+                self.begun += step;
                 count -= step;
-                if !first.bytes.is_empty() {
+                if self.begun < first.bytes.len() {
                     break;
                 }
+                self.begun = 0;
                 self.written.extend(self.hands.pop_front().map(|item| item.token));
             }
         }
@@ -254,13 +259,18 @@ impl<T: Unpin> Connection<T> {
     fn poll_write_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.hands.len() > 1 && self.socket.is_write_vectored() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut begun = self.begun;
             for (slice, item) in slices.iter_mut().zip(&self.hands) {
-                *slice = IoSlice::new(&item.bytes);
+                let rest = item.bytes.get(std::mem::take(&mut begun)..).unwrap_or_default();
+                *slice = IoSlice::new(rest);
             }
             return self.socket.pin().poll_write_vectored(cx, &slices);
         }
         match self.hands.front() {
-            Some(item) => self.socket.pin().poll_write(cx, &item.bytes),
+            Some(item) => {
+                let rest = item.bytes.get(self.begun..).unwrap_or_default();
+                self.socket.pin().poll_write(cx, rest)
+            }
             None => Poll::Ready(Ok(0)),
         }
     }
@@ -275,5 +285,35 @@ impl<T: Unpin> Connection<T> {
         ready!(self.socket.pin().poll_read(cx, &mut read))?;
         self.buffer.extend_from_slice(read.filled());
         Poll::Ready(Ok(read.filled().len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// A piece that no kernel takes at once.
+    const LONG: usize = 64 << 20;
+
+    #[tokio::test]
+    async fn a_piece_of_which_the_peer_has_read_half_comes_back_whole() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (tcp, peer) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let _peer = peer.expect("it comes");
+        let socket = Socket::Plain(tcp.expect("it listens"));
+        let mut connection = Connection::new(socket, Duration::from_millis(50));
+        let outbox = Outbox::new(2 * LONG);
+        for (byte, length) in [(b'a', 3), (b'b', LONG), (b'c', 5)] {
+            let piece = Bytes::from(vec![byte; length]);
+            assert!(outbox.push(piece, byte).is_ok());
+        }
+        let error = connection.turn(&outbox).await.expect_err("the peer does not read");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let left = connection.abandon();
+        let left: Vec<(u8, usize)> =
+            left.iter().map(|item| (item.token, item.bytes.len())).collect();
+        assert_eq!(left, [(b'b', LONG), (b'c', 5)]);
     }
 }
