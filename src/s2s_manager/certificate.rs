@@ -188,7 +188,7 @@ fn names_xmpp(certificate: &[u8], domain: &Domain) -> bool {
 }
 
 /// The text in the value of an other name: a string of any kind, inside the
-/// tag [0] (RFC 5280 §4.2.1.6). All lengths are short ones: names are.
+/// tag of number 0 (RFC 5280 §4.2.1.6). All lengths are short ones: names are.
 fn text(value: &[u8]) -> Option<&str> {
     let inside = match value {
         [0xa0, length, rest @ ..] if usize::from(*length) == rest.len() && *length < 0x80 => rest,
