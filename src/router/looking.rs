@@ -1,16 +1,18 @@
 //! A second look at who is there (RFC 6121 §4.2.2, §4.3): two sessions that
 //! come at the same moment on two nodes miss each other, for neither node
 //! knows the other's row yet when it tells and asks. So whoever comes looks
-//! again, and asks those that it was not told of.
+//! again, and asks those that it was not told of. Whoever becomes a contact in
+//! the meantime is shown when that happens, behind the news of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::node::NodeId;
 use crate::im::presence::watched;
 use crate::router::Router;
 use crate::session_manager::session::{Session, SessionNumber};
-use crate::xmpp::jid::{FullJid, Jid};
+use crate::xmpp::jid::{BareJid, FullJid, Jid};
 
 /// How long after a session has come it looks again. Guesses: rows take some
 /// milliseconds to all nodes, and the time of a lost frame or two where the
@@ -22,17 +24,19 @@ impl Router {
     /// presence it is told, and it looks again.
     pub(super) fn look_again(&self, session: &Session) {
         let Some(router) = self.this.upgrade() else { return };
-        let number = session.number;
+        let (number, account) = (session.number, session.jid.bare());
         self.fresh.insert(number, BTreeSet::new());
         tokio::spawn(async move {
+            // rosters are on a disk
+            let reader = router.clone();
+            let read = move || watched(&account, &reader.contacts(&account));
+            let contacts = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+            let contacts: Arc<[BareJid]> = contacts.into_iter().collect();
             let mut waited = Duration::ZERO;
             for look in LOOKS {
                 tokio::time::sleep(look - waited).await;
                 waited = look;
-                let router = router.clone();
-                // rosters are on a disk
-                let looked = tokio::task::spawn_blocking(move || router.look(number));
-                if !looked.await.unwrap_or(false) {
+                if !router.look(number, &contacts) {
                     break;
                 }
             }
@@ -48,15 +52,14 @@ impl Router {
     }
 
     /// Asks whoever is there and was not heard of; `false`: it has gone.
-    fn look(&self, number: SessionNumber) -> bool {
+    fn look(&self, number: SessionNumber, contacts: &[BareJid]) -> bool {
         let Some(session) = self.rooms.sessions.local(number) else { return false };
         if session.row().priority.is_none() {
             return false;
         }
-        let account = session.jid.bare();
         let mut missed: BTreeMap<NodeId, Vec<Jid>> = BTreeMap::new();
-        for contact in watched(&account, &self.contacts(&account)) {
-            for entry in self.rooms.sessions.of(&contact) {
+        for contact in contacts {
+            for entry in self.rooms.sessions.of(contact) {
                 let is_there = entry.row.priority.is_some() && entry.owner != self.me();
                 let Ok(jid) = FullJid::parse(&entry.row.jid) else { continue };
                 if is_there && !self.was_told(number, &jid) {
