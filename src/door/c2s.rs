@@ -4,22 +4,21 @@
 //! `client`.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tracing::{Instrument, debug, debug_span, warn};
+use tracing::{Instrument, debug, debug_span};
 
 use crate::cluster::handle::Cluster;
-use crate::cluster::notice::Notice;
 use crate::door::addresses::{Addresses, Refused};
 use crate::door::config::Config;
 use crate::door::entry::{Entry, Port};
-use crate::door::front::{self, Front};
+use crate::door::front::Front;
+use crate::door::strangers::Strangers;
 use crate::drain::Drain;
 use crate::metrics;
 use crate::net::tls::Certificates;
@@ -56,7 +55,7 @@ pub struct C2s {
     /// TLS for a stream to each of our domains.
     starttls: HashMap<String, Arc<ServerConfig>>,
     direct: Arc<ServerConfig>,
-    strangers: Mutex<Notice>,
+    strangers: Strangers,
     /// Those that are told why; for more there is no time.
     refusals: Semaphore,
 }
@@ -107,7 +106,7 @@ impl C2s {
             addresses: Arc::new(addresses),
             starttls,
             direct,
-            strangers: Mutex::default(),
+            strangers: Strangers::new("clients", metrics::REFUSED),
             refusals: Semaphore::new(REFUSALS_MAX),
         })
     }
@@ -120,15 +119,10 @@ impl C2s {
         front: Front,
         drain: Drain,
     ) {
-        let told = match front {
-            Front::Nobody => Ok(peer),
-            Front::Balancer => {
-                front::client(&mut tcp, peer, &self.config.proxy_protocol.trusted).await
-            }
-        };
-        let address = match told {
+        let trusted = &self.config.proxy_protocol.trusted;
+        let address = match front.client(&mut tcp, peer, trusted).await {
             Ok(address) => address,
-            Err(error) => return self.note_refused(error.reason(), peer, &error),
+            Err(error) => return self.strangers.note(error.reason(), peer, &error),
         };
         let span = debug_span!("c2s", %address);
         async {
@@ -154,24 +148,10 @@ impl C2s {
             Refused::Connections => ("connections", "too many connections from your address"),
             Refused::Attempts => ("attempts", "too many attempts from your address"),
         };
-        self.note_refused(reason, address, &refused);
+        self.strangers.note(reason, address, &refused);
         if let (Port::StartTls, Ok(_permit)) = (port, self.refusals.try_acquire()) {
             let error = StreamError::new(StreamCondition::PolicyViolation, words);
             Entry::new(self, address, port).turn_away(tcp, error).await;
-        }
-    }
-
-    fn note_refused(
-        &self,
-        reason: &'static str,
-        address: SocketAddr,
-        error: &(dyn Error + 'static),
-    ) {
-        metrics::count(metrics::REFUSED, reason);
-        debug!(%address, error, "a connection is not served");
-        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = strangers.say() {
-            warn!(count, last = %address, error, "connections were not served");
         }
     }
 

@@ -53,21 +53,27 @@ impl Unknown {
     }
 }
 
-/// Reads the balancer's header, and nothing behind it; gives back the address
-/// of the client, or that of the balancer if it speaks for itself.
-///
-/// # Errors
-/// [`Unknown`]: the connection is of no more use.
-pub async fn client(
-    tcp: &mut TcpStream,
-    peer: SocketAddr,
-    trusted: &[Network],
-) -> Result<SocketAddr, Unknown> {
-    if !trusted.iter().any(|network| network.has(peer.ip())) {
-        return Err(Unknown::Untrusted);
+impl Front {
+    /// The address of the client. A balancer's header is read for it, and
+    /// nothing behind that; one that speaks for itself is the client.
+    ///
+    /// # Errors
+    /// [`Unknown`]: the connection is of no more use.
+    pub async fn client(
+        self,
+        tcp: &mut TcpStream,
+        peer: SocketAddr,
+        trusted: &[Network],
+    ) -> Result<SocketAddr, Unknown> {
+        if self == Self::Nobody {
+            return Ok(peer);
+        }
+        if !trusted.iter().any(|network| network.has(peer.ip())) {
+            return Err(Unknown::Untrusted);
+        }
+        let header = timeout(HEADER_TIME_MAX, header(tcp)).await.map_err(|_| Unknown::Late)??;
+        Ok(header.unwrap_or(peer))
     }
-    let header = timeout(HEADER_TIME_MAX, header(tcp)).await.map_err(|_| Unknown::Late)??;
-    Ok(header.unwrap_or(peer))
 }
 
 async fn header(tcp: &mut TcpStream) -> Result<Option<SocketAddr>, Unknown> {
@@ -108,7 +114,7 @@ mod tests {
     async fn what_is_behind_the_header_stays_in_the_socket() {
         let (mut balancer, mut tcp, peer) = pair().await;
         balancer.write_all(b"PROXY TCP4 192.0.2.1 192.0.2.9 4000 5222\r\n<st").await.expect("sent");
-        let client = client(&mut tcp, peer, &trusted()).await.expect("told");
+        let client = Front::Balancer.client(&mut tcp, peer, &trusted()).await.expect("told");
         assert_eq!(client, SocketAddr::from(([192, 0, 2, 1], 4000)));
         let mut rest = [0; 3];
         tcp.read_exact(&mut rest).await.expect("the rest");
@@ -119,7 +125,7 @@ mod tests {
     async fn a_balancer_that_speaks_for_itself_is_the_peer() {
         let (mut balancer, mut tcp, peer) = pair().await;
         balancer.write_all(b"PROXY UNKNOWN\r\n").await.expect("sent");
-        assert_eq!(client(&mut tcp, peer, &trusted()).await.expect("told"), peer);
+        assert_eq!(Front::Balancer.client(&mut tcp, peer, &trusted()).await.expect("told"), peer);
     }
 
     #[tokio::test]
@@ -127,7 +133,7 @@ mod tests {
         let (mut stranger, mut tcp, peer) = pair().await;
         stranger.write_all(b"PROXY UNKNOWN\r\n").await.expect("sent");
         let networks = vec!["10.0.0.0/8".parse().expect("a network")];
-        let refused = client(&mut tcp, peer, &networks).await;
+        let refused = Front::Balancer.client(&mut tcp, peer, &networks).await;
         assert!(matches!(refused, Err(Unknown::Untrusted)), "{refused:?}");
     }
 
@@ -135,12 +141,12 @@ mod tests {
     async fn a_header_that_does_not_come_is_not_waited_for() {
         let (mut balancer, mut tcp, peer) = pair().await;
         balancer.write_all(b"PROXY TCP4 192.0.2.1").await.expect("sent");
-        let late = client(&mut tcp, peer, &trusted()).await;
+        let late = Front::Balancer.client(&mut tcp, peer, &trusted()).await;
         assert!(matches!(late, Err(Unknown::Late)), "{late:?}");
         drop(balancer);
         let (balancer, mut tcp, peer) = pair().await;
         drop(balancer);
-        let lost = client(&mut tcp, peer, &trusted()).await;
+        let lost = Front::Balancer.client(&mut tcp, peer, &trusted()).await;
         assert!(matches!(lost, Err(Unknown::Lost(_))), "{lost:?}");
     }
 }

@@ -12,6 +12,7 @@ pub mod mesh;
 mod recent;
 mod registering;
 pub mod s2s;
+mod strangers;
 
 use crate::xml::error::XmlError;
 use crate::xmpp::error::{StreamCondition, StreamError};

@@ -169,7 +169,7 @@ impl Entry {
                         self.outbox.push(bytes, Passed::ours()).map_err(|_| Ended::Left)?;
                     }
                     Output::Failed => {
-                        self.door.note_refused("secret", self.address);
+                        self.door.strangers.note("secret", self.address, &"a wrong secret");
                         sleep(WRONG_PAUSE).await;
                         // now, so that the pause pays for nothing
                         self.door.addresses.was_wrong(self.address.ip(), Instant::now());

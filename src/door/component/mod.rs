@@ -10,19 +10,19 @@ pub mod privilege;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
-use tracing::{Instrument, debug, debug_span, warn};
+use tracing::{Instrument, debug, debug_span};
 
-use crate::cluster::notice::Notice;
 use crate::door::addresses::{Addresses, Refused};
 use crate::door::component::config::Config;
 use crate::door::component::entry::Entry;
 use crate::door::entry::Port;
-use crate::door::front::{self, Front};
+use crate::door::front::Front;
+use crate::door::strangers::Strangers;
 use crate::drain::Drain;
 use crate::metrics;
 use crate::net::tls::Certificates;
@@ -42,7 +42,7 @@ pub struct Door {
     components: Arc<Components>,
     addresses: Arc<Addresses>,
     tls: Arc<ServerConfig>,
-    strangers: Mutex<Notice>,
+    strangers: Strangers,
 }
 
 impl Door {
@@ -69,7 +69,7 @@ impl Door {
             components,
             addresses: Arc::new(addresses),
             tls: certificates.config(None, &[])?,
-            strangers: Mutex::default(),
+            strangers: Strangers::new("components", metrics::COMPONENTS_REFUSED),
         })
     }
 
@@ -81,15 +81,10 @@ impl Door {
         front: Front,
         drain: Drain,
     ) {
-        let told = match front {
-            Front::Nobody => Ok(peer),
-            Front::Balancer => {
-                front::client(&mut tcp, peer, &self.config.proxy_protocol.trusted).await
-            }
-        };
-        let address = match told {
+        let trusted = &self.config.proxy_protocol.trusted;
+        let address = match front.client(&mut tcp, peer, trusted).await {
             Ok(address) => address,
-            Err(error) => return self.note_refused(error.reason(), peer),
+            Err(error) => return self.strangers.note(error.reason(), peer, &error),
         };
         let span = debug_span!("component", %address);
         async {
@@ -101,7 +96,7 @@ impl Door {
                         Refused::Connections => ("connections", "too many connections"),
                         Refused::Attempts => ("attempts", "too many attempts"),
                     };
-                    self.note_refused(reason, address);
+                    self.strangers.note(reason, address, &refused);
                     let error = StreamError::new(StreamCondition::PolicyViolation, words);
                     return entry.turn_away(tcp, error).await;
                 }
@@ -122,14 +117,6 @@ impl Door {
 
     fn is_ours(&self, domain: &str) -> bool {
         self.negotiation.ours.iter().any(|ours| ours.as_str() == domain)
-    }
-
-    fn note_refused(&self, reason: &'static str, address: SocketAddr) {
-        metrics::count(metrics::COMPONENTS_REFUSED, reason);
-        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = strangers.say() {
-            warn!(count, last = %address, reason, "components were not served");
-        }
     }
 
     fn limits_before(&self) -> Limits {

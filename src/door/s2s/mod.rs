@@ -5,22 +5,21 @@ pub mod config;
 pub mod peer;
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use tokio::net::TcpStream;
-use tracing::{Instrument, debug, debug_span, warn};
+use tracing::{Instrument, debug_span};
 
-use crate::cluster::notice::Notice;
 use crate::door::addresses::Addresses;
 use crate::door::entry::Port;
-use crate::door::front::{self, Front};
+use crate::door::front::Front;
 use crate::door::s2s::config::Config;
 use crate::door::s2s::peer::Peer;
+use crate::door::strangers::Strangers;
 use crate::drain::Drain;
 use crate::metrics;
 use crate::net::peer_tls::{self, ALPN};
@@ -45,7 +44,7 @@ pub struct S2s {
     /// TLS for a stream to each of our domains.
     starttls: HashMap<String, Arc<ServerConfig>>,
     direct: Arc<ServerConfig>,
-    strangers: Mutex<Notice>,
+    strangers: Strangers,
     pub(super) stanzas: ::metrics::Counter,
 }
 
@@ -91,7 +90,7 @@ impl S2s {
             rooms,
             starttls,
             direct,
-            strangers: Mutex::default(),
+            strangers: Strangers::new("other servers", metrics::S2S_REFUSED),
             stanzas: ::metrics::counter!(metrics::S2S_STANZAS_IN),
         })
     }
@@ -104,40 +103,21 @@ impl S2s {
         front: Front,
         drain: Drain,
     ) {
-        let told = match front {
-            Front::Nobody => Ok(peer),
-            Front::Balancer => {
-                front::client(&mut tcp, peer, &self.config.proxy_protocol.trusted).await
-            }
-        };
-        let address = match told {
+        let trusted = &self.config.proxy_protocol.trusted;
+        let address = match front.client(&mut tcp, peer, trusted).await {
             Ok(address) => address,
-            Err(error) => return self.note_refused(error.reason(), peer, &error),
+            Err(error) => return self.strangers.note(error.reason(), peer, &error),
         };
         let span = debug_span!("s2s", %address);
         async {
             let _guest = match self.addresses.enter(address.ip(), Instant::now()) {
                 Ok(guest) => guest,
-                Err(refused) => return self.note_refused("address", address, &refused),
+                Err(refused) => return self.strangers.note("address", address, &refused),
             };
             Box::pin(Peer::new(&self, address, port).live(tcp, drain)).await;
         }
         .instrument(span)
         .await;
-    }
-
-    fn note_refused(
-        &self,
-        reason: &'static str,
-        address: SocketAddr,
-        error: &(dyn Error + 'static),
-    ) {
-        metrics::count(metrics::S2S_REFUSED, reason);
-        debug!(%address, error, "a connection of a server is not served");
-        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = strangers.say() {
-            warn!(count, last = %address, error, "connections of servers were not served");
-        }
     }
 
     /// Somebody did not prove who he is.
