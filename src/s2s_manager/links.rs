@@ -25,6 +25,7 @@ use crate::s2s_manager::link::Link;
 use crate::s2s_manager::resolve::Resolve;
 use crate::s2s_manager::trust::Trust;
 use crate::stream::server::{Pair, Policy};
+use crate::xmpp::jid::Domain;
 
 /// The numbers of our rows lie above those of sessions.
 const NUMBERS: u64 = 1 << 63;
@@ -265,15 +266,11 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             if row.state != LinkState::Open {
                 continue;
             }
-            let own = {
-                let table = self.lock();
-                let mut own = table.links.values();
-                own.find(|link| {
-                    *link.pair.theirs.as_str() == *row.theirs
-                        && *link.pair.ours.as_str() == *row.ours
-                })
-                .cloned()
+            let (Ok(ours), Ok(theirs)) = (Domain::parse(&row.ours), Domain::parse(&row.theirs))
+            else {
+                continue;
             };
+            let own = self.lock().links.get(&Pair { ours, theirs }).cloned();
             let Some(link) = own else { continue };
             self.yield_to_others(&link);
         }
