@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 use hdrhistogram::Histogram;
+use jabiru::net::socket::Socket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::{JoinSet, LocalSet, yield_now};
 
 use crate::account::Received;
-use crate::client::{Client, Dialer, Socket};
+use crate::client::{Client, Dialer};
 use crate::machine::{own, usage};
 use crate::report::Report;
 use crate::sessions::log_all_in;

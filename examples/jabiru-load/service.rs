@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use clap::Args;
+use jabiru::net::socket::Socket;
 use sha1::{Digest, Sha1};
 use tokio::net::TcpStream;
 
 use crate::Target;
 use crate::chat::{Chat, Shared, Talker, measure};
-use crate::client::{Client, Socket};
+use crate::client::Client;
 use crate::scan;
 use crate::sessions::log_all_in;
 

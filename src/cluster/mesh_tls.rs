@@ -4,16 +4,14 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{
-    ClientConfig, ConnectionCommon, DigitallySignedStruct, ServerConfig, SignatureScheme,
-};
+use rustls::crypto::ring;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ConnectionCommon, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::cluster::protocol::Protocol;
+use crate::net::peer_tls::Anybody;
 
 /// Label of the exporter (RFC 5705 §4); `EXPERIMENTAL` needs no registration.
 const EXPORTER: &[u8] = b"EXPERIMENTAL jabiru mesh 1";
@@ -53,10 +51,10 @@ impl MeshTls {
             .with_protocol_versions(only_13)?
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key)?;
-        let mut client = ClientConfig::builder_with_provider(provider.clone())
+        let mut client = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(only_13)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+            .with_custom_certificate_verifier(Anybody::new())
             .with_no_client_auth();
         server.alpn_protocols = Protocol::offered(newest);
         client.alpn_protocols = Protocol::offered(newest);
@@ -87,45 +85,5 @@ impl MeshTls {
         let exporter = tls.export_keying_material([0; 32], EXPORTER, None);
         let protocol = Protocol::agreed(tls.alpn_protocol(), self.newest);
         Ok((exporter.map_err(io::Error::other)?, protocol))
-    }
-}
-
-/// Takes any certificate, if its key signed this handshake.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("the mesh speaks TLS 1.3 only".into()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -42,10 +42,9 @@ pub fn accepting(
     domain: Option<&str>,
     alpn: &[&[u8]],
 ) -> Result<Arc<ServerConfig>, Error> {
-    let provider = provider();
-    let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_client_cert_verifier(Arc::new(Anybody { provider }))
+        .with_client_cert_verifier(Anybody::new())
         .with_cert_resolver(certificates.resolver(domain));
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     config.max_early_data_size = 0;
@@ -61,12 +60,11 @@ pub fn connecting(
     domain: &str,
     alpn: &[&[u8]],
 ) -> Result<Arc<ClientConfig>, Error> {
-    let provider = provider();
     let shown = Shown { certificates: Arc::clone(certificates), domain: domain.to_owned() };
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody { provider }))
+        .with_custom_certificate_verifier(Anybody::new())
         .with_client_cert_resolver(Arc::new(shown));
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
@@ -114,13 +112,19 @@ impl ResolvesClientCert for Shown {
     }
 }
 
-/// Takes any certificate whose key the peer has.
+/// Takes any certificate whose key the peer has: who that is, is asked
+/// elsewhere, or of no interest.
 #[derive(Debug)]
-struct Anybody {
+pub struct Anybody {
     provider: Arc<CryptoProvider>,
 }
 
 impl Anybody {
+    /// With ring.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { provider: provider() })
+    }
+
     fn signed_12(
         &self,
         message: &[u8],

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jabiru::net::peer_tls::Anybody;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -291,7 +292,7 @@ pub fn shown_after_starttls(node: &Node, domain: &str) -> Vec<u8> {
 fn shown_on(tcp: TcpStream, name: Option<&str>) -> Vec<u8> {
     let mut client = config(&[], rustls::DEFAULT_VERSIONS);
     // its authority is another one, and only what is shown matters
-    client.dangerous().set_certificate_verifier(Arc::new(Anybody));
+    client.dangerous().set_certificate_verifier(Anybody::new());
     client.enable_sni = name.is_some();
     let name = ServerName::try_from(name.unwrap_or("x").to_owned()).expect("a name");
     let connection = ClientConnection::new(Arc::new(client), name).expect("TLS");
@@ -299,45 +300,4 @@ fn shown_on(tcp: TcpStream, name: Option<&str>) -> Vec<u8> {
     tls.conn.complete_io(&mut tls.sock).expect("a handshake");
     let shown = tls.conn.peer_certificates().and_then(|chain| chain.first());
     shown.expect("a certificate").to_vec()
-}
-
-/// Trusts whatever is shown.
-#[derive(Debug)]
-pub struct Anybody;
-
-impl rustls::client::danger::ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        rustls::crypto::ring::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }

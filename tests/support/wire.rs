@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
+use jabiru::net::peer_tls::Anybody;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -18,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::DOMAIN;
-use super::raw::{Anybody, HEADER};
+use super::raw::HEADER;
 
 /// How long a login may take before the client tries elsewhere, as one with a
 /// person before it would.
@@ -56,7 +57,7 @@ pub fn careless() -> TlsConnector {
         .with_safe_default_protocol_versions()
         .expect("versions")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_custom_certificate_verifier(Anybody::new())
         .with_no_client_auth();
     connector(config)
 }
