@@ -186,7 +186,10 @@ fn main() {
         let mut seen: [Vec<Seen>; 2] = Default::default();
         for round in 0..times {
             for (cluster, seen) in clusters.iter_mut().zip(&mut seen) {
-                cluster.service.heal();
+                if !cluster.service.heal() {
+                    println!("{}: its nodes do not come together again", cluster.service.name());
+                    continue;
+                }
                 let one = runtime.block_on(see(cluster, fault));
                 eprintln!(
                     "{} {name} {round}: {:.3?}, {} vanished",
@@ -197,7 +200,8 @@ fn main() {
                 seen.push(one);
             }
         }
-        for (cluster, seen) in clusters.iter().zip(&seen) {
+        let told = clusters.iter().zip(&seen).filter(|(_, seen)| !seen.is_empty());
+        for (cluster, seen) in told {
             tell(cluster.service.name(), fault, seen);
         }
     }

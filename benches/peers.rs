@@ -331,7 +331,7 @@ fn storm(stage: &Stage, table: &mut Table) {
     people(stage, &services, all, RESOURCES);
     for _ in 0..LONG_RUNS {
         for service in &mut services {
-            service.heal();
+            assert!(service.heal(), "{}: its nodes do not agree", service.name());
             let last = service.pids().last().expect("a process").to_string();
             let words = [
                 "--users",

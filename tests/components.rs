@@ -3,6 +3,10 @@
 
 mod support;
 
+#[path = "components/granted.rs"]
+mod granted;
+#[path = "components/hostile.rs"]
+mod hostile;
 #[path = "components/irc.rs"]
 mod irc;
 #[path = "components/wire.rs"]
@@ -65,68 +69,6 @@ fn rosters_and_presence_reach_a_component_as_another_server() {
 }
 
 #[test]
-fn what_a_component_may_not_is_told_and_ends_its_stream() {
-    let extra = format!(
-        "{CONFIG}also = [\"also.gw.localhost\"]\n\
-         [component.domains.\"free.localhost\"]\nsecret = \"s3cret\"\ncheck_from = false\n"
-    );
-    let nodes = Nodes::start_with(1, &extra);
-    nodes.account("romeo", "r0m30");
-    let node = &nodes.list[0];
-    let mut romeo = Raw::direct(node);
-    romeo.bind("romeo", "r0m30", "orchard");
-    let said = |stanza: &str| {
-        let mut wire = Wire::online(node, "gw.localhost", "s3cret");
-        wire.say(stanza);
-        wire.rest()
-    };
-    let refused = |stanza: &str, condition: &str| {
-        let rest = said(stanza);
-        assert!(rest.contains(&format!("<stream:error><{condition} ")), "{stanza}: {rest}");
-    };
-    for from in [
-        "ceo@localhost",
-        "localhost",
-        "x@other.localhost",
-        "x@gw.localhost.example",
-        "x@sub.gw.localhost",
-    ] {
-        let stanza =
-            format!("<message from='{from}' to='romeo@localhost'><body>Pay!</body></message>");
-        refused(&stanza, "invalid-from");
-    }
-    refused("<message from='gw.localhost'/>", "improper-addressing");
-    refused("<message to='romeo@localhost'/>", "improper-addressing");
-    refused("<foo/>", "unsupported-stanza-type");
-    refused(
-        "<message xmlns='jabber:client' from='gw.localhost' to='romeo@localhost'/>",
-        "invalid-namespace",
-    );
-    refused("text", "bad-format");
-    refused("<message from='gw.localhost'></iq>", "not-well-formed");
-    let large = "x".repeat(600_000);
-    refused(
-        &format!("<message from='gw.localhost' to='romeo@localhost'><body>{large}"),
-        "policy-violation",
-    );
-    // wrong stanzas end nothing
-    let rest = said(
-        "<message from='gw.localhost' to='a@b@c'/><iq type='get' from='gw.localhost' to='romeo@localhost'/></stream:stream>",
-    );
-    assert!(rest.contains("<jid-malformed ") && rest.contains("<bad-request "), "{rest}");
-    assert!(rest.ends_with("</stream:stream>"), "{rest}");
-    // what it may
-    let mut wire = Wire::online(node, "gw.localhost", "s3cret");
-    wire.say("<message from='x@also.gw.localhost/y' to='romeo@localhost/orchard' type='chat'><body>And this</body></message>");
-    let heard = romeo.hear("</message>");
-    assert!(heard.contains("from='x@also.gw.localhost/y'"), "{heard}");
-    let mut free = Wire::online(node, "free.localhost", "s3cret");
-    free.say("<message from='juliet@localhost' to='romeo@localhost/orchard' type='chat'><body>Me</body></message>");
-    let heard = romeo.hear("</message>");
-    assert!(heard.contains("from='juliet@localhost'"), "{heard}");
-}
-
-#[test]
 fn content_means_the_same_on_both_sides() {
     let nodes = Nodes::start_with(2, CONFIG);
     nodes.account("romeo", "r0m30");
@@ -164,75 +106,6 @@ fn content_means_the_same_on_both_sides() {
             "{got}"
         );
     }
-}
-
-#[test]
-fn whoever_does_not_know_the_secret_does_not_come_in() {
-    let limits = "[component.per_address]\nattempts_max = 3\n";
-    let mut nodes = Nodes::prepare(1, &format!("{limits}{CONFIG}"));
-    nodes.list[0].configure("[component]\n", "[component]\nnegotiation_timeout = \"2s\"\n");
-    nodes.list[0].start();
-    let node = &nodes.list[0];
-    for to in ["localhost", "other.localhost"] {
-        assert!(Wire::open(node, to).rest().contains("<conflict "));
-    }
-    assert!(Wire::open(node, "elsewhere.example").rest().contains("<host-unknown "));
-    assert!(Wire::connect(node).rest().contains("<connection-timeout "));
-    let mut half = Wire::open(node, "gw.localhost");
-    assert!(half.rest().contains("<connection-timeout "));
-    // wrong ones count as ten, and the address has saved up thirty
-    let mut wrong = 0;
-    let refused = loop {
-        let mut wire = Wire::open(node, "gw.localhost");
-        wire.say("<handshake>0000000000000000000000000000000000000000</handshake>");
-        let rest = wire.rest();
-        if !rest.contains("<not-authorized ") {
-            break rest;
-        }
-        wrong += 1;
-        assert!(wrong < 10, "ten secrets were tried");
-    };
-    assert!(refused.contains("<policy-violation "), "{refused}");
-    support::wait_for("the log says so", || node.log().contains("components were not served"));
-}
-
-#[test]
-fn a_component_that_does_not_read_is_closed_and_nobody_waits_for_it() {
-    let nodes = Nodes::start_with(2, CONFIG);
-    nodes.account("romeo", "r0m30");
-    let mut deaf = Wire::online(&nodes.list[0], "gw.localhost", "s3cret");
-    let mut romeo = Raw::direct(&nodes.list[1]);
-    romeo.bind("romeo", "r0m30", "orchard");
-    let body = "x".repeat(2_000);
-    let mut asked = 0;
-    let mut heard = String::new();
-    while !heard.contains("service-unavailable") {
-        assert!(asked < 100_000, "nothing comes back");
-        for _ in 0..100 {
-            asked += 1;
-            romeo.say(
-                format!(
-                    "<iq type='set' id='i{asked}' to='gw.localhost'><q xmlns='u'>{body}</q></iq>"
-                )
-                .as_bytes(),
-            );
-        }
-        heard.push_str(&romeo.gather());
-    }
-    // all that waited comes back, each once
-    romeo.say(b"<iq type='get' id='last' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>");
-    let mut bounced = std::collections::BTreeSet::new();
-    support::wait_for("every request comes back", || {
-        heard.push_str(&romeo.gather());
-        bounced = heard
-            .split("id='i")
-            .skip(1)
-            .filter_map(|rest| rest.split('\'').next()?.parse::<u32>().ok())
-            .collect();
-        bounced.len() == asked as usize
-    });
-    assert_eq!(heard.matches("id='i").count(), asked as usize);
-    assert!(deaf.rest().contains("<resource-constraint "));
 }
 
 /// Instances of one node and others, told apart by what they say.
@@ -456,161 +329,6 @@ fn people_of_three_nodes_meet_behind_a_gateway_that_nobody_here_wrote() {
     drop(nurse);
     let heard = juliet.hear("type='unavailable'");
     assert!(heard.contains(&format!("from='{room}/nurse'")), "{heard}");
-}
-
-#[test]
-fn a_privileged_component_acts_for_accounts_and_no_other_does() {
-    let extra = "[component.domains.\"gw.localhost\"]\nsecret = \"s3cret\"\n\
-        [component.domains.\"gw.localhost\".privileges]\nmessage = true\nroster = \"both\"\n\
-        iq = { \"jabber:iq:private\" = \"both\" }\n\
-        [component.domains.\"other.gw\"]\nsecret = \"s3cret\"\n";
-    let nodes = Nodes::start_with(3, extra);
-    nodes.account("romeo", "r0m30");
-    nodes.account("juliet", "jul13t");
-    let mut romeo = Raw::direct(&nodes.list[1]);
-    romeo.bind("romeo", "r0m30", "orchard");
-    romeo.say(b"<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq><presence/>");
-    romeo.hear("<presence from='romeo@localhost/orchard'");
-    let mut wire = Wire::online(&nodes.list[0], "gw.localhost", "s3cret");
-    let told = wire.hear("</privilege></message>");
-    assert!(
-        told.contains(
-            "<perm access='roster' type='both'/><perm access='message' type='outgoing'/>"
-        ),
-        "{told}"
-    );
-    let message = |from: &str| {
-        format!(
-            "<message from='gw.localhost' to='localhost' id='m'><privilege xmlns='urn:xmpp:privilege:2'>\
-             <forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='{from}' \
-             to='romeo@localhost/orchard' type='chat'><body>hi</body></message></forwarded></privilege></message>"
-        )
-    };
-    wire.say(&message("juliet@localhost"));
-    let heard = romeo.hear("<body>hi</body>");
-    assert!(heard.contains("from='juliet@localhost'"), "{heard}");
-    wire.say(&message("juliet@elsewhere.example"));
-    assert!(wire.hear("</message>").contains("<forbidden "));
-    // whichever node is the account's home
-    for (at, user) in ["romeo", "juliet"].into_iter().enumerate() {
-        let query =
-            "<query xmlns='jabber:iq:roster'><item jid='nurse@localhost' name='N'/></query>";
-        wire.say(&format!(
-            "<iq from='gw.localhost' to='{user}@localhost' type='set' id='s{at}'>{query}</iq>"
-        ));
-        wire.hear(&format!("from='{user}@localhost' to='gw.localhost' id='s{at}' type='result'/>"));
-        wire.say(&format!("<iq from='gw.localhost' to='{user}@localhost' type='get' id='g{at}'><query xmlns='jabber:iq:roster'/></iq>"));
-        let roster = wire.hear("</iq>");
-        assert!(
-            roster.contains("<item jid='nurse@localhost' subscription='none' name='N'/>"),
-            "{roster}"
-        );
-    }
-    romeo.hear("jid='nurse@localhost'");
-    let private = |kind: &str, inside: &str| {
-        format!(
-            "<iq from='gw.localhost' to='juliet@localhost' type='{kind}' id='p'><privileged_iq \
-             xmlns='urn:xmpp:privilege:2'><iq xmlns='jabber:client' type='{kind}' id='x'>\
-             <query xmlns='jabber:iq:private'>{inside}</query></iq></privileged_iq></iq>"
-        )
-    };
-    wire.say(&private("set", "<a xmlns='u'>kept</a>"));
-    wire.hear("type='result'/></forwarded></privilege></iq>");
-    wire.say(&private("get", "<a xmlns='u'/>"));
-    let answer = wire.hear("</privilege></iq>");
-    assert!(answer.contains("<a xmlns='u'>kept</a>"), "{answer}");
-    // one without a grant is anybody
-    let mut other = Wire::online(&nodes.list[2], "other.gw", "s3cret");
-    let stranger = |stanza: String| stanza.replace("from='gw.localhost'", "from='other.gw'");
-    other.say(&stranger(private("get", "<a xmlns='u'/>")));
-    let answer = other.hear("id='p' type='error'");
-    assert!(!answer.contains("kept"), "{answer}");
-    other.say("<iq from='other.gw' to='romeo@localhost' type='get' id='g'><query xmlns='jabber:iq:roster'/></iq>");
-    let answer = other.hear("type='error'");
-    assert!(!answer.contains("nurse"), "{answer}");
-    other.say(&stranger(message("juliet@localhost")));
-    other.say("<iq from='other.gw' to='localhost' type='get' id='last'><ping xmlns='urn:xmpp:ping'/></iq>");
-    other.hear("id='last' type='result'");
-    assert!(!romeo.gather().contains("<body>hi</body>"));
-}
-
-#[test]
-fn a_component_answers_in_the_servers_place() {
-    let extra =
-        "[component.domains.\"gw.localhost\"]\nsecret = \"s3cret\"\ndelegation = [\"u:one\"]\n";
-    let nodes = Nodes::start_with(3, extra);
-    nodes.account("romeo", "r0m30");
-    nodes.account("juliet", "jul13t");
-    let mut romeo = Raw::direct(&nodes.list[1]);
-    romeo.bind("romeo", "r0m30", "orchard");
-    let ask = |id: &str, to: &str, kind: &str| {
-        format!("<iq type='{kind}' id='{id}'{to}><q xmlns='u:one'><x/></q></iq>")
-    };
-    romeo.say(ask("0", " to='localhost'", "get").as_bytes());
-    assert!(romeo.hear("</iq>").contains("<service-unavailable "), "nobody is there");
-    let mut wire = Wire::online(&nodes.list[0], "gw.localhost", "s3cret");
-    wait_for_components(&nodes, 1);
-    wire.hear(
-        "<delegation xmlns='urn:xmpp:delegation:2'><delegated namespace='u:one'/></delegation>",
-    );
-    let forwarded = |inner: &str| {
-        format!(
-            "<delegation xmlns='urn:xmpp:delegation:2'><forwarded xmlns='urn:xmpp:forward:0'>{inner}</forwarded></delegation>"
-        )
-    };
-    let (me, mut ids) = ("romeo@localhost/orchard", Vec::new());
-    for (id, to, whom, kind) in [
-        ("1", " to='localhost'", "localhost", "get"),
-        ("2", "", "romeo@localhost", "set"),
-        ("3", " to='juliet@localhost'", "juliet@localhost", "get"),
-        ("4", " to='localhost'", "localhost", "set"),
-    ] {
-        romeo.say(ask(id, to, kind).as_bytes());
-        let asked = wire.hear("</delegation></iq>");
-        let inner = format!(
-            "<iq xmlns='jabber:client' from='{me}' to='{whom}' id='{id}' type='{kind}'><q xmlns='u:one'><x/></q></iq>"
-        );
-        assert!(asked.ends_with(&format!("{}</iq>", forwarded(&inner))), "{asked}");
-        let wrapped = asked.split("id='jd.").nth(1).and_then(|rest| rest.split('\'').next());
-        ids.push(format!("jd.{}", wrapped.expect("an id of ours")));
-        let answer = format!(
-            "<iq xmlns='jabber:client' from='{whom}' to='{me}' id='{id}' type='result'><a xmlns='u:one'/></iq>"
-        );
-        wire.say(&format!(
-            "<iq from='gw.localhost' to='localhost' id='{}' type='result'>{}</iq>",
-            ids.last().expect("one"),
-            forwarded(&answer)
-        ));
-        let heard = romeo.hear("</iq>");
-        let expected =
-            format!("<iq from='{whom}' to='{me}' id='{id}' type='result'><a xmlns='u:one'/></iq>");
-        assert_eq!(heard, expected);
-    }
-    // one that fails, that breaks off, or that lies
-    romeo.say(ask("5", " to='localhost'", "get").as_bytes());
-    let asked = wire.hear("</delegation></iq>");
-    let id = asked.split(" id='").nth(1).and_then(|rest| rest.split('\'').next()).expect("an id");
-    let forged = forwarded(&format!(
-        "<iq xmlns='jabber:client' from='localhost' to='{me}' id='f' type='result'><a xmlns='u:one'/></iq>"
-    ));
-    wire.say(&format!(
-        "<iq from='gw.localhost' to='localhost' id='jd.{}' type='result'>{forged}</iq>",
-        "0".repeat(80)
-    ));
-    wire.say(&format!("<iq from='gw.localhost' to='localhost' id='{id}' type='error'/>"));
-    let heard = romeo.hear("</iq>");
-    assert!(
-        heard.contains("id='5' type='error'") && heard.contains("<service-unavailable "),
-        "{heard}"
-    );
-    romeo.say(ask("6", " to='localhost'", "get").as_bytes());
-    wire.hear("</delegation></iq>");
-    drop(wire);
-    let heard = romeo.hear("</iq>");
-    assert!(
-        heard.contains("id='6' type='error'") && heard.contains("<service-unavailable "),
-        "{heard}"
-    );
 }
 
 #[test]

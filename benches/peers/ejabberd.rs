@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Instant;
 
-use crate::server::{DOMAIN, START_TIME_MAX, Service, command, kill, wait_for_door, write};
+use crate::server::{DOMAIN, START_TIME_MAX, Service, command, kill, opens, wait_for_door, write};
 use crate::support::{Place, free_port};
 
 /// The word that its nodes know each other by.
@@ -44,7 +44,7 @@ impl Ejabberd {
             write(&folder.join("ejabberd.yml"), &config(plain, direct, component, papers));
             let (child, mapper) = (None, None);
             let mut node = Node { place, name, folder, plain, direct, component, child, mapper };
-            node.start();
+            assert!(node.start(), "{} does not start", node.name);
             nodes.push(node);
         }
         let ejabberd = Ejabberd { nodes };
@@ -70,16 +70,19 @@ impl Ejabberd {
         self.nodes.iter().map(|node| node.component).collect()
     }
 
-    /// Waits until the first node sees all.
-    fn wait_for_all(&self) {
+    /// Whether the first node sees all in time.
+    fn sees_all(&self) -> bool {
         let first = &self.nodes[0];
         let count = self.nodes.len().to_string();
         let words =
             format!("length(rpc:call('{}',mnesia,system_info,[running_db_nodes]))", first.name);
         let begin = Instant::now();
         while first.eval(&words) != count {
-            assert!(begin.elapsed() < START_TIME_MAX, "its nodes do not find each other");
+            if begin.elapsed() > START_TIME_MAX {
+                return false;
+            }
         }
+        true
     }
 }
 
@@ -97,12 +100,10 @@ impl Service for Ejabberd {
         self.nodes.iter().map(|node| (node.place.host, port(node)).into()).collect()
     }
 
-    fn heal(&mut self) {
-        if let [_, .., last] = &mut self.nodes[..] {
-            last.kill();
-            last.start();
-            self.wait_for_all();
-        }
+    fn heal(&mut self) -> bool {
+        let [_, .., last] = &mut self.nodes[..] else { return true };
+        last.kill();
+        last.start() && self.sees_all()
     }
 
     fn kill_last(&mut self) {
@@ -111,7 +112,7 @@ impl Service for Ejabberd {
 }
 
 impl Node {
-    fn start(&mut self) {
+    fn start(&mut self) -> bool {
         if TcpStream::connect((self.place.host, MAPPER)).is_err() {
             let mut mapper = command(&self.place.wrap, "epmd");
             mapper.args(["-port", &MAPPER.to_string()]);
@@ -136,7 +137,7 @@ impl Node {
             .env("HOME", &self.folder)
             .current_dir(&self.folder);
         self.child = Some(erl.spawn().expect("erlang is there"));
-        wait_for_door((self.place.host, self.plain).into(), &self.name);
+        opens((self.place.host, self.plain).into())
     }
 
     /// As a crash would.

@@ -47,11 +47,12 @@ impl Service for Ours {
         self.nodes.list.iter().map(|node| (node.place.host, port(node)).into()).collect()
     }
 
-    fn heal(&mut self) {
+    fn heal(&mut self) -> bool {
         for node in self.nodes.list.iter_mut().filter(|node| !node.runs()) {
             node.start();
         }
         self.nodes.wait_until_all_agree();
+        true
     }
 
     fn kill_last(&mut self) {

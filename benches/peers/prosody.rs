@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
-use crate::server::{DOMAIN, Service, command, kill, wait_for_door, write};
+use crate::server::{DOMAIN, Service, command, kill, opens, write};
 use crate::support::free_port;
 
 /// The process.
@@ -39,7 +39,7 @@ impl Prosody {
         );
         write(&folder.join("prosody.cfg.lua"), &config);
         let mut prosody = Prosody { wrap, folder, plain, direct, child: None };
-        prosody.heal();
+        assert!(prosody.heal(), "Prosody does not start");
         prosody
     }
 }
@@ -57,13 +57,13 @@ impl Service for Prosody {
         vec![([127, 0, 0, 1], if tls { self.direct } else { self.plain }).into()]
     }
 
-    fn heal(&mut self) {
+    fn heal(&mut self) -> bool {
         if self.child.is_none() {
             let mut prosody = command(&self.wrap, "prosody");
             prosody.arg("-F").arg("--config").arg(self.folder.join("prosody.cfg.lua"));
             self.child = Some(prosody.spawn().expect("prosody is there"));
-            wait_for_door(self.doors(false)[0], "Prosody");
         }
+        opens(self.doors(false)[0])
     }
 
     fn kill_last(&mut self) {

@@ -24,9 +24,9 @@ pub trait Service {
     fn pids(&self) -> Vec<u32>;
     /// Where clients come in without TLS, or with TLS from the first byte.
     fn doors(&self, tls: bool) -> Vec<SocketAddr>;
-    /// All processes run and agree. Where what was cut off does not heal by
-    /// itself, the last one starts anew.
-    fn heal(&mut self);
+    /// All processes run and agree; `false`: they do not come to it. Where what
+    /// was cut off does not heal by itself, the last one starts anew.
+    fn heal(&mut self) -> bool;
     /// Kills the last process.
     fn kill_last(&mut self);
 }
@@ -38,11 +38,19 @@ pub fn bound(core: &str) -> Vec<String> {
 
 /// Waits until somebody listens there.
 pub fn wait_for_door(door: SocketAddr, name: &str) {
+    assert!(opens(door), "{name} does not start");
+}
+
+/// Whether somebody listens there in time.
+pub fn opens(door: SocketAddr) -> bool {
     let begin = Instant::now();
     while TcpStream::connect(door).is_err() {
-        assert!(begin.elapsed() < START_TIME_MAX, "{name} does not start");
+        if begin.elapsed() > START_TIME_MAX {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(20));
     }
+    true
 }
 
 /// A command with words before it.
