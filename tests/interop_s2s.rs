@@ -9,7 +9,8 @@
 
 mod support;
 
-#[path = "interop_s2s/authority.rs"]
+#[allow(dead_code)]
+#[path = "servers/authority.rs"]
 mod authority;
 #[allow(dead_code)]
 #[path = "faults/net.rs"]
@@ -32,14 +33,14 @@ mod world;
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 
-use authority::{Age, Papers};
+use authority::Shown;
 use ours::{OURS, Ours};
 use peer::{Kind, Peer, Proof};
 use person::Person;
 use refused::{they_are_refused, we_are_refused};
 use support::wire::careless;
 use together::they_live_together;
-use world::World;
+use world::{Papers, World};
 
 /// One world at a time: each takes much of a small machine.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -55,7 +56,7 @@ fn tell(story: impl Future<Output = ()>) {
 
 /// The two peers in one world.
 fn peers(world: &World, proof: Proof) -> [Peer; 2] {
-    let vouch = |name| world.authority.vouch(name, Age::Valid);
+    let vouch = |name| world.papers(name, &Shown::Valid);
     [
         Peer::start(world, 0, Kind::Prosody, &vouch("prosody.test"), proof),
         Peer::start(world, 1, Kind::Ejabberd, &vouch("ejabberd.test"), proof),
@@ -98,7 +99,7 @@ impl Two {
         Two::with_papers(kind, proof, count, more, |world, name| match proof {
             Proof::External => None,
             // else they would be believed by their certificates
-            Proof::Dialback => Some(world.stranger().vouch(name, Age::Valid)),
+            Proof::Dialback => Some(world.strange_papers(name)),
         })
     }
 
@@ -114,9 +115,8 @@ impl Two {
         let all: Vec<usize> = (0..count).collect();
         let domain = kind.domain();
         world.name(&[(OURS, &all), (domain, &[count])]);
-        let vouch = |name: &str| {
-            other(&world, name).unwrap_or_else(|| world.authority.vouch(name, Age::Valid))
-        };
+        let vouch =
+            |name: &str| other(&world, name).unwrap_or_else(|| world.papers(name, &Shown::Valid));
         let peer = Peer::start(&world, count, kind, &vouch(domain), proof);
         let ours = Ours::start(&world, count, &vouch(OURS), proof, more);
         Two { ours, peer, world }

@@ -2,10 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::authority::Papers;
 use super::peer::Proof;
 use super::support::{self, Nodes};
-use super::world::World;
+use super::world::{Papers, World};
 
 /// What it serves.
 pub const OURS: &str = "jabiru.test";
@@ -25,7 +24,7 @@ impl Ours {
         let manager = format!(
             "[s2s_manager]\nprivate_addresses = true\ndialback = {}\nroots = {:?}\n{more}\n",
             proof == Proof::Dialback,
-            world.authority.root()
+            world.root()
         );
         let mut nodes = Nodes::prepare_at(places, "");
         let tls = support::tls();

@@ -6,8 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::authority::Papers;
-use super::world::{World, wait_for_port};
+use super::world::{Papers, World, wait_for_port};
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +63,8 @@ impl Peer {
         fs::create_dir_all(folder.join("data")).expect("writable");
         let address = world.address(host);
         let config = match kind {
-            Kind::Prosody => {
-                prosody(&folder, domain, address, papers, &world.authority.root(), proof)
-            }
-            Kind::Ejabberd => ejabberd(domain, papers, &world.authority.root(), proof),
+            Kind::Prosody => prosody(&folder, domain, address, papers, &world.root(), proof),
+            Kind::Ejabberd => ejabberd(domain, papers, &world.root(), proof),
         };
         fs::write(folder.join(kind.config_name()), config).expect("writable");
         let mut peer = Peer { kind, domain, address, host, folder, child: None };

@@ -2,12 +2,12 @@
 //! side: whoever wrote hears that it did not arrive.
 
 use super::Two;
-use super::authority::{Age, Papers};
+use super::authority::Shown;
 use super::ours::OURS;
 use super::peer::{Kind, Proof};
 use super::person::Person;
 use super::support::wire::attribute;
-use super::world::World;
+use super::world::{Papers, World};
 
 /// Why a certificate is worth nothing.
 #[derive(Clone, Copy, Debug)]
@@ -20,9 +20,9 @@ enum Bad {
 impl Bad {
     fn papers(self, world: &World, name: &str) -> Papers {
         match self {
-            Bad::Expired => world.authority.vouch(name, Age::Expired),
-            Bad::OfAnotherName => world.authority.vouch("other.test", Age::Valid),
-            Bad::OfAnUnknownAuthority => world.stranger().vouch(name, Age::Valid),
+            Bad::Expired => world.papers(name, &Shown::Expired),
+            Bad::OfAnotherName => world.papers(name, &Shown::Other("other.test".into())),
+            Bad::OfAnUnknownAuthority => world.strange_papers(name),
         }
     }
 }

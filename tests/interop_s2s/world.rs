@@ -9,12 +9,23 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::authority::Authority;
+use super::authority::{Authority, Shown};
 use super::net::Stage;
 use super::support::{Place, wait_for};
 
 /// Where network namespaces find what stands in `/etc` for them alone.
 const NETNS: &str = "/etc/netns";
+
+/// What a server shows.
+#[derive(Clone, Debug)]
+pub struct Papers {
+    /// Its certificate.
+    pub chain: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Both in one file, as ejabberd wants them.
+    pub both: PathBuf,
+}
 
 /// Hosts, their names, and who vouches for them.
 pub struct World {
@@ -31,7 +42,8 @@ impl World {
     pub fn build(hosts: usize) -> World {
         let stage = Stage::build(hosts + 1);
         let folder = tempfile::tempdir().expect("a folder");
-        let authority = Authority::found(&folder.path().join("authority"));
+        let authority = Authority::new();
+        fs::write(folder.path().join("root.pem"), authority.pem()).expect("writable");
         let mut world = World { stage, authority, folder, resolv: Vec::new(), names: None };
         let name_server = format!("nameserver {}\n", world.stage.host(hosts));
         for at in 0..=hosts {
@@ -43,9 +55,28 @@ impl World {
         world
     }
 
-    /// An authority that nobody trusts.
-    pub fn stranger(&self) -> Authority {
-        Authority::found(&self.folder.path().join("stranger"))
+    /// What all servers trust.
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("root.pem")
+    }
+
+    /// A certificate for this name, as it is wanted.
+    pub fn papers(&self, name: &str, shown: &Shown) -> Papers {
+        self.papers_of(&self.authority, name, shown)
+    }
+
+    /// A good one, by an authority that nobody trusts.
+    pub fn strange_papers(&self, name: &str) -> Papers {
+        self.papers_of(&Authority::named("a stranger"), name, &Shown::Valid)
+    }
+
+    fn papers_of(&self, authority: &Authority, name: &str, shown: &Shown) -> Papers {
+        let folder = authority.write(&self.folder.path().join("papers").join(name), name, shown);
+        let (chain, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+        let text = |path: &PathBuf| fs::read_to_string(path).expect("readable");
+        let both = folder.join("both.pem");
+        fs::write(&both, text(&key) + &text(&chain)).expect("writable");
+        Papers { chain, key, both }
     }
 
     /// Where a server runs.

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    SanType, date_time_ymd,
 };
 
 /// What a service shows of itself.
@@ -32,11 +32,18 @@ pub struct Authority {
     pem: String,
 }
 
+/// How most authorities of tests are called.
+const NAME: &str = "tests";
+
 impl Authority {
     pub fn new() -> Authority {
+        Authority::named(NAME)
+    }
+
+    /// One that is called otherwise.
+    pub fn named(name: &str) -> Authority {
         let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let params = params(name);
         let own = params.self_signed(&key).expect("signed");
         Authority { pem: own.pem(), issuer: Issuer::new(params, key) }
     }
@@ -46,9 +53,12 @@ impl Authority {
         let text = |file: &str| fs::read_to_string(folder.join(file)).expect("readable");
         let (pem, key) = (text("ca.pem"), text("ca-key.pem"));
         let key = KeyPair::from_pem(&key).expect("a key");
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Authority { pem, issuer: Issuer::new(params, key) }
+        Authority { pem, issuer: Issuer::new(params(NAME), key) }
+    }
+
+    /// Its own certificate, in PEM.
+    pub fn pem(&self) -> &str {
+        &self.pem
     }
 
     /// Writes `ca.pem`, `cert.pem` and `key.pem` into a folder.
@@ -68,13 +78,14 @@ impl Authority {
         }
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let now = time::OffsetDateTime::now_utc();
+        params.not_before = now - time::Duration::days(1);
+        params.not_after = now + time::Duration::days(30);
         if *shown == Shown::Expired {
             params.not_before = date_time_ymd(2019, 1, 1);
             params.not_after = date_time_ymd(2020, 1, 1);
         }
         if let Shown::Short(seconds) = shown {
-            let now = time::OffsetDateTime::now_utc();
-            params.not_before = now - time::Duration::days(1);
             params.not_after = now + time::Duration::seconds(*seconds);
         }
         let certificate = match shown {
@@ -88,4 +99,14 @@ impl Authority {
         fs::write(folder.join("key.pem"), key.serialize_pem()).expect("writable");
         folder
     }
+}
+
+fn params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // ejabberd fails on one that is good for thousands of years
+    let (now, year) = (time::OffsetDateTime::now_utc(), time::Duration::days(365));
+    (params.not_before, params.not_after) = (now - year, now + year);
+    params
 }
