@@ -18,10 +18,10 @@ use crate::s2s_manager::leaving::{Deferred, Left};
 use crate::s2s_manager::links::Unsent;
 use crate::session_manager::session::{Held, Token};
 use crate::stream::server::Pair;
+use crate::xmpp::content::{Depth, translated};
 use crate::xmpp::error::StanzaCondition;
 use crate::xmpp::jid::Domain;
-use crate::xmpp::namespaces::CLIENT;
-use crate::xmpp::scope::inheriting;
+use crate::xmpp::namespaces::{CLIENT, SERVER};
 use crate::xmpp::stanza::Stanza;
 
 /// Pairs with stanzas that links could not send and that were not fetched yet.
@@ -34,7 +34,7 @@ impl Router {
         let Some(pair) = pair(&stanza) else {
             return self.bounce(&stanza, StanzaCondition::JidMalformed.into());
         };
-        stanza.payload = inheriting(&stanza.payload, CLIENT);
+        stanza.payload = translated(&stanza.payload, CLIENT, SERVER, Depth::Content);
         match self.servers.defer(&pair, stanza.write(), way.held.take()) {
             Deferred::Waits => {}
             Deferred::Full(_) => self.bounce(&stanza, Kind::Full.error()),

@@ -9,18 +9,37 @@ use bytes::Bytes;
 
 use crate::xml::escape::attribute_value;
 use crate::xml::tag::{EndOfTag, Kind, Next, Reader};
+use crate::xmpp::namespaces::CLIENT;
+use crate::xmpp::stanza::Stanza;
 
 /// Where a declaration is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
     /// Everywhere: for a namespace that nobody else shall see.
     All,
-    /// At so many elements within one another: a stanza within a stanza keeps
-    /// its own (XEP-0297 §3).
-    Only(usize),
+    /// Where all around it is of the stream's own namespace: a stanza within
+    /// an element of another keeps its own (XEP-0297 §3).
+    Content,
 }
 
-/// The same bytes, where declarations of the namespace `from` declare `to`.
+/// A stanza of a stream whose content namespace is `from`, as we know stanzas:
+/// that of clients.
+pub fn taken(mut stanza: Stanza, from: &str, depth: Depth) -> Stanza {
+    stanza.payload = translated(&stanza.payload, from, CLIENT, depth);
+    if !stanza.extra.is_empty() {
+        // the declarations in its own tag
+        let tag = [b"<x", &stanza.extra[..], b"/>"].concat().into();
+        let tag = translated(&tag, from, CLIENT, depth);
+        stanza.extra = tag.slice(2..tag.len().saturating_sub(2).max(2));
+    }
+    if let Some(child) = stanza.child.as_mut().filter(|child| &*child.ns == from) {
+        child.ns = CLIENT.into();
+    }
+    stanza
+}
+
+/// The same bytes, where declarations of the namespace `from` declare `to`, or
+/// are gone where they only said what is so without them.
 /// What is not whole, which no gate lets in, stays as it is.
 pub fn translated(bytes: &Bytes, from: &str, to: &str, depth: Depth) -> Bytes {
     if memchr::memmem::find(bytes, from.as_bytes()).is_none() {
@@ -39,7 +58,9 @@ pub fn translated(bytes: &Bytes, from: &str, to: &str, depth: Depth) -> Bytes {
 /// Writes all up to the last change, and says how far that was.
 fn rewrite(bytes: &[u8], from: &str, to: &str, depth: Depth, out: &mut Vec<u8>) -> Option<usize> {
     const DATA: &[u8] = b"<![CDATA[";
-    let (mut at, mut copied, mut open) = (0, 0, 0usize);
+    let (mut at, mut copied) = (0, 0);
+    // of each open element: whether it, and all around it, is of `from`
+    let mut open: Vec<bool> = Vec::new();
     while let Some(found) = memchr::memchr(b'<', bytes.get(at..)?) {
         at += found;
         let rest = bytes.get(at..)?;
@@ -50,26 +71,37 @@ fn rewrite(bytes: &[u8], from: &str, to: &str, depth: Depth, out: &mut Vec<u8>) 
         let length = EndOfTag::default().find(rest)?;
         let mut reader = Reader::new(bytes, at);
         at += length;
-        if reader.open().ok()?.0 == Kind::End {
-            open = open.saturating_sub(1);
+        let (kind, name) = reader.open().ok()?;
+        if kind == Kind::End {
+            open.pop();
             continue;
         }
-        let is_meant = depth == Depth::All || depth == Depth::Only(open);
+        let is_inside = open.last().copied().unwrap_or(true);
+        let is_meant = depth == Depth::All || is_inside;
+        let mut is_content = is_inside && name.prefix.range().is_empty();
+        let mut end = name.whole.range().end;
         loop {
             match reader.attribute().ok()? {
                 Next::End(Kind::Empty) => break,
                 Next::End(_) => {
-                    open += 1;
+                    open.push(is_content);
                     break;
                 }
                 Next::Attribute(name, value) => {
                     let whole = name.whole.of(bytes);
                     let is_declaration = whole == "xmlns" || whole.starts_with("xmlns:");
-                    if is_meant && is_declaration && attribute_value(value.of(bytes)) == from {
+                    let is_from = is_declaration && attribute_value(value.of(bytes)) == from;
+                    is_content &= is_from || whole != "xmlns";
+                    if is_from && is_inside && whole == "xmlns" {
+                        // it only says what is so anyway
+                        out.extend_from_slice(bytes.get(copied..end)?);
+                        copied = value.range().end + 1;
+                    } else if is_meant && is_from {
                         out.extend_from_slice(bytes.get(copied..value.range().start)?);
                         out.extend_from_slice(to.as_bytes());
                         copied = value.range().end;
                     }
+                    end = value.range().end + 1;
                 }
             }
         }
@@ -80,7 +112,7 @@ fn rewrite(bytes: &[u8], from: &str, to: &str, depth: Depth, out: &mut Vec<u8>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::xmpp::namespaces::{CLIENT, COMPONENT};
+    use crate::xmpp::namespaces::COMPONENT;
 
     #[track_caller]
     fn check(depth: Depth, before: &'static str, after: &str) {
@@ -106,20 +138,54 @@ mod tests {
         check(
             Depth::All,
             "<body xmlns=\"jabber:client\">x</body><y xmlns='jabber:client'/>",
-            "<body xmlns=\"jabber:component:accept\">x</body><y xmlns='jabber:component:accept'/>",
+            "<body>x</body><y/>",
         );
         check(
             Depth::All,
             "<c:a xmlns:c='jabber:client'/>",
             "<c:a xmlns:c='jabber:component:accept'/>",
         );
-        let inside = "<f xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'/></f>";
-        check(Depth::Only(0), inside, inside);
         check(
-            Depth::Only(1),
-            "<iq><a xmlns='jabber:client'><b xmlns='jabber:client'/></a><c xmlns='jabber:client'/></iq>",
-            "<iq><a xmlns='jabber:component:accept'><b xmlns='jabber:client'/></a><c xmlns='jabber:component:accept'/></iq>",
+            Depth::All,
+            "<a xmlns='u'><b xmlns='jabber:client'/></a>",
+            "<a xmlns='u'><b xmlns='jabber:component:accept'/></a>",
         );
+        let inside = "<f xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'/></f>";
+        check(Depth::Content, inside, inside);
+        check(
+            Depth::Content,
+            "<iq><a xmlns='jabber:client'><b xmlns='jabber:client'/></a><c xmlns='u'><d xmlns='jabber:client'/></c></iq>",
+            "<iq><a><b/></a><c xmlns='u'><d xmlns='jabber:client'/></c></iq>",
+        );
+        check(
+            Depth::Content,
+            "<a xmlns='u'/><c xmlns = \"jabber:client\" x='2'/>",
+            "<a xmlns='u'/><c x='2'/>",
+        );
+    }
+
+    #[test]
+    fn what_is_inside_other_namespaces_stays_as_it_is() {
+        for payload in [
+            "<p:a xmlns:p='u'><b xmlns='jabber:client'/></p:a>",
+            "<a xmlns='jabber:server'><b xmlns='jabber:client'/></a>",
+            "<a><b xmlns='u'/></a>",
+            "<body>jabber:client &lt;a xmlns='jabber:client'&gt;</body>",
+        ] {
+            check(Depth::Content, payload, payload);
+        }
+    }
+
+    #[test]
+    fn a_stanza_of_another_stream_is_taken_whole() {
+        let bytes = Bytes::from_static(
+            b"<iq id='1' type='get' xmlns:s='jabber:server'><q xmlns='jabber:server'/></iq>",
+        );
+        let stanza = Stanza::parse_bytes(bytes).expect("a stanza");
+        let taken = taken(stanza, "jabber:server", Depth::Content);
+        assert_eq!(taken.payload, "<q/>");
+        assert!(!taken.extra.windows(13).any(|part| part == b"jabber:server"));
+        assert_eq!(taken.child.map(|child| child.ns), Some(CLIENT.into()));
     }
 
     #[test]

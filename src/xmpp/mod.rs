@@ -8,5 +8,4 @@ pub mod kind;
 pub mod namespaces;
 mod plain;
 pub mod prep;
-pub mod scope;
 pub mod stanza;

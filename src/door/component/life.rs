@@ -20,10 +20,10 @@ use crate::router::instance::{Instance, Passed};
 use crate::stream::component::WELCOME;
 use crate::xml::framer::{Frame, Framer};
 use crate::xml::head::Raw;
-use crate::xmpp::content::{Depth, translated};
+use crate::xmpp::content::{Depth, taken};
 use crate::xmpp::error::{StreamCondition, StreamError};
 use crate::xmpp::jid::Jid;
-use crate::xmpp::namespaces::{CLIENT, COMPONENT};
+use crate::xmpp::namespaces::COMPONENT;
 use crate::xmpp::stanza::{ReadError, Stanza};
 
 /// How often it is looked whether requests have been waiting for too long.
@@ -178,7 +178,7 @@ impl Stream {
     }
 
     fn stanza(&mut self, raw: &Raw) -> Result<(), StreamError> {
-        let mut stanza = match Stanza::read(raw, COMPONENT) {
+        let stanza = match Stanza::read(raw, COMPONENT) {
             Ok(stanza) => stanza,
             Err(ReadError::Bad(fault)) => {
                 let own = self.instance.domains.first().map(|(domain, _)| domain.clone().into());
@@ -201,11 +201,7 @@ impl Stream {
             let words = "not one of the domains of this component";
             return Err(StreamError::new(StreamCondition::InvalidFrom, words));
         }
-        stanza.payload = translated(&stanza.payload, COMPONENT, CLIENT, Depth::All);
-        stanza.extra = translated_extra(&stanza);
-        if let Some(child) = stanza.child.as_mut().filter(|child| &*child.ns == COMPONENT) {
-            child.ns = CLIENT.into();
-        }
+        let stanza = taken(stanza, COMPONENT, Depth::All);
         match info::heard(&self.instance, self.door.speaker(), &stanza) {
             Some(true) => self.door.components.tell(&self.instance),
             Some(false) => {}
@@ -219,16 +215,6 @@ impl Stream {
         }
         Ok(())
     }
-}
-
-/// The declarations in the stanza's own tag.
-fn translated_extra(stanza: &Stanza) -> bytes::Bytes {
-    if stanza.extra.is_empty() {
-        return bytes::Bytes::new();
-    }
-    let tag = [b"<x", &stanza.extra[..], b"/>"].concat().into();
-    let tag = translated(&tag, COMPONENT, CLIENT, Depth::All);
-    tag.slice(2..tag.len().saturating_sub(2).max(2))
 }
 
 fn system_shutdown() -> StreamError {

@@ -7,10 +7,10 @@ use crate::stream::server::features::Features;
 use crate::stream::server::incoming::{Output, State, Step};
 use crate::stream::server::{Channel, Pair, Policy, World, words};
 use crate::xml::head::Raw;
+use crate::xmpp::content::{Depth, taken};
 use crate::xmpp::error::{StreamCondition, StreamError};
 use crate::xmpp::jid::{Domain, Jid};
 use crate::xmpp::namespaces::{DIALBACK, SASL, SERVER, STREAM_MANAGEMENT, TLS};
-use crate::xmpp::scope::inheriting;
 use crate::xmpp::stanza::{ReadError, Stanza};
 
 /// After a header: whoever speaks may prove himself, and others, at any time.
@@ -118,7 +118,7 @@ impl Open {
         if !self.is_proved() {
             return Err(StreamCondition::NotAuthorized.into());
         }
-        let mut stanza = match Stanza::read(raw, SERVER) {
+        let stanza = match Stanza::read(raw, SERVER) {
             Ok(stanza) => stanza,
             Err(ReadError::Bad(fault)) => {
                 let from = raw.attribute("from").and_then(|from| Jid::parse(&from).ok());
@@ -153,8 +153,7 @@ impl Open {
         if !world.serves(ours.as_str()) {
             return Err(StreamCondition::HostUnknown.into());
         }
-        stanza.payload = inheriting(&stanza.payload, SERVER);
-        out.push(Output::Stanza(stanza));
+        out.push(Output::Stanza(taken(stanza, SERVER, Depth::Content)));
         Ok(())
     }
 
