@@ -175,40 +175,40 @@ fn main() {
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|one| one == name);
     let stage = Stage::new();
     let mut table = Table::default();
-    if ["chat", "chat-tls", "latency", "login"].into_iter().any(wanted) {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-peers.json");
+    let single: [Part; 4] = [
+        ("chat", |stage, services, table| chat(stage, services, false, table)),
+        ("chat-tls", |stage, services, table| chat(stage, services, true, table)),
+        ("latency", latency),
+        ("login", login),
+    ];
+    if single.iter().any(|(name, _)| wanted(name)) {
         let services = stage.single();
         people(&stage, &services, CHATTING, 1);
-        if wanted("chat") {
-            chat(&stage, &services, false, &mut table);
-        }
-        if wanted("chat-tls") {
-            chat(&stage, &services, true, &mut table);
-        }
-        if wanted("latency") {
-            latency(&stage, &services, &mut table);
-        }
-        if wanted("login") {
-            login(&stage, &services, &mut table);
+        for (_, part) in single.iter().filter(|(name, _)| wanted(name)) {
+            part(&stage, &services, &mut table);
+            table.keep(&kept);
         }
     }
-    if wanted("memory") {
-        memory(&stage, false, &mut table);
-    }
-    if wanted("memory-tls") {
-        memory(&stage, true, &mut table);
-    }
-    if wanted("across") {
-        across(&stage, &mut table);
-    }
-    if wanted("presence") {
-        presence(&stage, &mut table);
-    }
-    if wanted("storm") {
-        storm(&stage, &mut table);
+    let others: [OwnPart; 5] = [
+        ("memory", |stage, table| memory(stage, false, table)),
+        ("memory-tls", |stage, table| memory(stage, true, table)),
+        ("across", across),
+        ("presence", presence),
+        ("storm", storm),
+    ];
+    for (_, part) in others.iter().filter(|(name, _)| wanted(name)) {
+        part(&stage, &mut table);
+        table.keep(&kept);
     }
     println!("{table}");
-    table.keep(Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-peers.json").as_path());
 }
+
+/// A part that uses one node of each.
+type Part = (&'static str, fn(&Stage, &[Box<dyn Service>], &mut Table));
+
+/// A part that starts its own.
+type OwnPart = (&'static str, fn(&Stage, &mut Table));
 
 /// Closed loop, one message under way of each two.
 fn chat(stage: &Stage, services: &[Box<dyn Service>], tls: bool, table: &mut Table) {

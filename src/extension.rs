@@ -201,6 +201,15 @@ pub trait Extension: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Itself, if it looks at every stanza that passes.
+    fn watch(&self) -> Option<&dyn Watch> {
+        None
+    }
+}
+
+/// An extension that every stanza of an account of ours passes. There are few:
+/// each costs every stanza something.
+pub trait Watch {
     /// Looks at what an account of ours sends.
     fn sent(&self, rooms: &Rooms, stanza: &Stanza) -> Verdict {
         let _ = (rooms, stanza);
@@ -213,11 +222,10 @@ pub trait Extension: fmt::Debug + Send + Sync {
         Verdict::Pass
     }
 
-    /// What the sessions of an account of ours get for a message, if it is not
-    /// that message as it came.
-    fn delivered(&self, message: &Stanza) -> Option<Stanza> {
+    /// Takes from a message what the sessions of an account of ours are not to
+    /// get.
+    fn delivered(&self, message: &mut Stanza) {
         let _ = message;
-        None
     }
 
     /// Who else shall see a message that goes its way now.

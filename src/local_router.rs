@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use crate::extension::{Answer, Asked, Cx, Effect, Extension, Place, Rooms, Side, Verdict};
+use crate::extension::{Answer, Asked, Cx, Effect, Extension, Place, Rooms, Side, Verdict, Watch};
 use crate::xmpp::error::StanzaCondition;
 use crate::xmpp::stanza::Stanza;
 
@@ -17,6 +17,8 @@ pub struct LocalRouter {
     extensions: Vec<Box<dyn Extension>>,
     /// Which extension answers requests of a namespace.
     requests: HashMap<&'static str, usize>,
+    /// The extensions that look at what passes.
+    watching: Vec<usize>,
     rooms: Arc<Rooms>,
     started: Instant,
 }
@@ -28,7 +30,9 @@ impl LocalRouter {
         for (place, extension) in extensions.iter().enumerate() {
             requests.extend(extension.about().requests.iter().map(|ns| (*ns, place)));
         }
-        Self { extensions, requests, rooms, started: Instant::now() }
+        let watching =
+            (0..extensions.len()).filter(|place| extensions[*place].watch().is_some()).collect();
+        Self { extensions, requests, watching, rooms, started: Instant::now() }
     }
 
     /// What is said to a request for the host itself, or in an account's name.
@@ -63,30 +67,30 @@ impl LocalRouter {
 
     /// What the extensions say of what an account of ours sends.
     pub fn sent(&self, stanza: &Stanza) -> Verdict {
-        self.judge(|extension| extension.sent(&self.rooms, stanza))
+        judged(self.watching().map(|watching| watching.sent(&self.rooms, stanza)))
     }
 
     /// What the extensions say of what arrives for an account of ours.
     pub fn arriving(&self, stanza: &Stanza) -> Verdict {
-        self.judge(|extension| extension.arriving(&self.rooms, stanza))
+        judged(self.watching().map(|watching| watching.arriving(&self.rooms, stanza)))
     }
 
-    /// A message as the sessions of an account of ours get it.
-    pub fn delivered(&self, message: Stanza) -> Stanza {
-        self.extensions
-            .iter()
-            .fold(message, |message, extension| extension.delivered(&message).unwrap_or(message))
+    /// Makes a message what the sessions of an account of ours get.
+    pub fn delivered(&self, message: &mut Stanza) {
+        self.watching().for_each(|watching| watching.delivered(message));
     }
 
     /// Who else shall see a message.
     pub fn copies(&self, message: &Stanza, side: Side<'_>) -> Vec<Effect> {
-        let extensions = self.extensions.iter();
-        extensions.flat_map(|extension| extension.copies(&self.rooms, message, side)).collect()
+        self.watching().flat_map(|watching| watching.copies(&self.rooms, message, side)).collect()
     }
 
-    /// The first verdict that is none to pass.
-    fn judge(&self, judge: impl Fn(&dyn Extension) -> Verdict) -> Verdict {
-        let verdicts = self.extensions.iter().map(|extension| judge(&**extension));
-        verdicts.into_iter().find(|verdict| *verdict != Verdict::Pass).unwrap_or(Verdict::Pass)
+    fn watching(&self) -> impl Iterator<Item = &dyn Watch> {
+        self.watching.iter().filter_map(|place| self.extensions.get(*place)?.watch())
     }
+}
+
+/// The first verdict that is none to pass.
+fn judged(mut verdicts: impl Iterator<Item = Verdict>) -> Verdict {
+    verdicts.find(|verdict| *verdict != Verdict::Pass).unwrap_or(Verdict::Pass)
 }

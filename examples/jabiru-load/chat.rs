@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,10 @@ use crate::{Target, scan};
 
 /// How long what is under way at the end may take to come.
 const LAST_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long all rest when there is nothing to write at a rate: what is measured
+/// is as exact as this, and the kernel's timer, which takes as much again.
+const NAP: Duration = Duration::from_micros(20);
 
 /// How it is measured.
 #[derive(Args, Clone, Debug)]
@@ -191,35 +196,41 @@ impl Talker {
         }
     }
 
-    /// Writes a message every so often, whatever comes back.
-    async fn write_at(mut self, begin: Duration, pace: Duration) -> anyhow::Result<()> {
-        let mut due = begin;
-        loop {
-            let now = self.shared.began.elapsed();
-            if now < due || self.shared.is_over.get() {
-                // we have a core of our own: a timer would be late by up to a
-                // millisecond
-                yield_now().await;
-                if self.shared.is_over.get() {
-                    self.socket.read_buf(&mut self.buffer).await?;
-                    self.take();
-                }
-                continue;
-            }
-            while due <= now {
-                self.put(u64::try_from(due.as_micros()).unwrap_or(u64::MAX));
-                due += pace;
-            }
-            self.write().await?;
-        }
-    }
-
     /// Only listens.
     async fn listen(mut self) -> anyhow::Result<()> {
         loop {
             self.read().await?;
             self.take();
         }
+    }
+}
+
+/// Writes a message every so often, whatever comes back: each talker in turn.
+async fn pace(mut talkers: Vec<Talker>, begin: Duration, every: Duration) -> anyhow::Result<()> {
+    let Some(shared) = talkers.first().map(|talker| Rc::clone(&talker.shared)) else {
+        return Ok(());
+    };
+    let (mut due, mut turn) = (begin, 0);
+    while !shared.is_over.get() {
+        if shared.began.elapsed() < due {
+            // the runtime's timer would be late by up to a millisecond, and a
+            // loop that never sleeps keeps the kernel from its own work
+            std::thread::sleep(NAP);
+            yield_now().await;
+            continue;
+        }
+        let talker = &mut talkers[turn];
+        talker.put(u64::try_from(due.as_micros()).unwrap_or(u64::MAX));
+        talker.write().await?;
+        due += every;
+        turn = (turn + 1) % talkers.len();
+    }
+    let mut rest = JoinSet::new();
+    // for what bounces
+    talkers.into_iter().for_each(|talker| drop(rest.spawn_local(talker.listen())));
+    match rest.join_next().await {
+        Some(ended) => ended?,
+        None => Ok(()),
     }
 }
 
@@ -271,23 +282,21 @@ pub async fn open(target: &Target, chat: &Chat, rate: u64) -> anyhow::Result<()>
     let shared = Shared::new()?;
     let clients = enter(target, chat.bare).await?;
     let jids: Vec<String> = clients.iter().map(|client| client.jid.clone()).collect();
-    let pairs = (clients.len() / 2).max(1) as u32;
-    let pace = Duration::from_secs(1) * pairs / u32::try_from(rate.max(1))?;
-    let begin = shared.began.elapsed();
-    let mut talks: Vec<std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>>>>> = Vec::new();
+    let every = Duration::from_secs(1) / u32::try_from(rate.max(1))?;
+    let (mut writers, mut talks) = (Vec::new(), Vec::<Talk>::new());
     for (number, client) in clients.into_iter().enumerate() {
         let talker = Talker::new(client, jids[number ^ 1].clone(), &body(chat), &shared);
         match number % 2 {
-            // not all at once
-            0 => {
-                let first = begin + pace * u32::try_from(number / 2)? / pairs;
-                talks.push(Box::pin(talker.write_at(first, pace)));
-            }
+            0 => writers.push(talker),
             _ => talks.push(Box::pin(talker.listen())),
         }
     }
+    talks.push(Box::pin(pace(writers, shared.began.elapsed(), every)));
     measure(target, chat, &shared, talks.into_iter()).await
 }
+
+/// What runs until the measurement ends.
+type Talk = Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
 
 /// Lets all talk, measures for a while, and waits for what is under way.
 pub async fn measure<T>(

@@ -181,7 +181,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     // there is none to lose if it fails: the first connection over it says so
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // the sockets are looked at after each round of all clients: what has come
+    // is to be timed when it comes
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().event_interval(1).enable_all().build();
     let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         runtime.block_on(async {
             match cli.what {

@@ -18,7 +18,10 @@ pub async fn serve(listen: SocketAddr) -> anyhow::Result<()> {
         let (mut one, _) = listener.accept().await?;
         one.set_nodelay(true)?;
         let mut greeting = [0; GREETING_BYTES];
-        one.read_exact(&mut greeting).await?;
+        if one.read_exact(&mut greeting).await.is_err() {
+            // somebody who only looked whether we are there
+            continue;
+        }
         let pair = u64::from_be_bytes(greeting);
         match waiting.remove(&pair) {
             None => drop(waiting.insert(pair, one)),

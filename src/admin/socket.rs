@@ -203,7 +203,7 @@ async fn sessions(admin: &Admin, account: Option<&str>, limit: usize) -> Respons
         None => admin.cluster.tables().sessions.for_each(put),
         Some(account) => match bare(account) {
             Err(failed) => return failed,
-            Ok(jid) => admin.sessions.of(&jid).into_iter().for_each(&mut put),
+            Ok(jid) => admin.sessions.of(jid.as_str()).into_iter().for_each(&mut put),
         },
     }
     let addresses = everywhere::addresses(&admin.cluster, seats.iter().copied()).await;

@@ -2,6 +2,7 @@
 //! outbox to its client.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::timeout;
@@ -82,9 +83,10 @@ impl Client<'_> {
         if let Err(over) = self.stanzas(connection) {
             return over;
         }
+        let mut stops = pin!(drain.started());
         loop {
             let turn = tokio::select! {
-                () = drain.started() => {
+                () = &mut stops => {
                     let error = self.door.draining.stopped();
                     self.door.sessions.move_away(&self.session, &error);
                     return Over::Moves;

@@ -177,7 +177,7 @@ pub fn push(
 
 /// The sessions of an account that have asked for the roster.
 pub fn interested(rooms: &Rooms, account: &BareJid) -> Vec<FullJid> {
-    let entries = rooms.sessions.of(account);
+    let entries = rooms.sessions.of(account.as_str());
     let interested = entries.iter().filter(|entry| entry.row.flags & INTERESTED != 0);
     interested.filter_map(|entry| FullJid::parse(&entry.row.jid).ok()).collect()
 }

@@ -175,7 +175,7 @@ pub fn farewell(rooms: &Rooms, account: &BareJid, contact: &Contact) -> Vec<Effe
 
 /// All sessions of the account become unavailable to somebody.
 pub fn unavailable(rooms: &Rooms, account: &BareJid, to: &BareJid) -> Vec<Effect> {
-    let entries = rooms.sessions.of(account);
+    let entries = rooms.sessions.of(account.as_str());
     let available = entries.iter().filter(|entry| entry.row.priority.is_some());
     let sessions = available.filter_map(|entry| Jid::parse(&entry.row.jid).ok());
     sessions
@@ -218,7 +218,7 @@ fn kept(stanza: &Stanza) -> bytes::Bytes {
 /// The sessions that see a request: all available ones that somebody asks,
 /// all interested ones what was answered (§3.1.3, §3.1.6).
 fn readers(rooms: &Rooms, account: &BareJid, request: Request) -> Vec<Seat> {
-    let entries = rooms.sessions.of(account);
+    let entries = rooms.sessions.of(account.as_str());
     let reads = |row: &crate::cluster::rows::SessionRow| match request {
         Request::Subscribe => row.priority.is_some(),
         _ => row.flags & crate::session_manager::session::INTERESTED != 0,

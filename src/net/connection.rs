@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -277,8 +278,8 @@ impl<T: Unpin> Connection<T> {
 
     /// Reads through the stack, so that a silent peer holds no buffer of ours.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut chunk = [0u8; READ_BYTES];
-        let mut read = ReadBuf::new(&mut chunk);
+        let mut chunk = [const { MaybeUninit::uninit() }; READ_BYTES];
+        let mut read = ReadBuf::uninit(&mut chunk);
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }

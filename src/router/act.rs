@@ -113,6 +113,9 @@ impl Router {
     /// Whether a session of ours was not given this message before. One that
     /// is gone was not.
     fn is_new(&self, seat: Seat, mark: Mark) -> bool {
+        if mark == 0 {
+            return true;
+        }
         let session = self.rooms.sessions.local(seat.number);
         let is_new = session.is_none_or(|session| session.given().note(mark));
         if !is_new {
@@ -172,7 +175,7 @@ impl Router {
     fn sits(&self, seat: Seat, stanza: &Bytes) -> bool {
         let Ok(stanza) = Stanza::parse_bytes(stanza.clone()) else { return false };
         let Some(to) = stanza.to else { return false };
-        let entries = self.rooms.sessions.of(&to.bare());
+        let entries = self.rooms.sessions.of(to.bare_str());
         entries.iter().any(|entry| entry.owner == seat.owner && entry.number == seat.number)
     }
 }

@@ -59,7 +59,7 @@ impl Router {
         }
         let mut missed: BTreeMap<NodeId, Vec<Jid>> = BTreeMap::new();
         for contact in contacts {
-            for entry in self.rooms.sessions.of(contact) {
+            for entry in self.rooms.sessions.of(contact.as_str()) {
                 let is_there = entry.row.priority.is_some() && entry.owner != self.me();
                 let Ok(jid) = FullJid::parse(&entry.row.jid) else { continue };
                 if is_there && !self.was_told(number, &jid) {

@@ -163,13 +163,13 @@ impl Router {
     }
 
     /// For an account, or one of its sessions.
-    fn account(&self, stanza: Stanza, to: &Jid, way: Way) {
+    fn account(&self, mut stanza: Stanza, to: &Jid, way: Way) {
         match self.local.arriving(&stanza) {
             Verdict::Pass => {}
             Verdict::Reject(error) => return self.bounce(&stanza, error),
             Verdict::Ignore => return,
         }
-        let entries = self.rooms.sessions.of(&to.bare());
+        let entries = self.rooms.sessions.of(to.bare_str());
         let free: Entries =
             entries.into_iter().filter(|entry| !way.tried.contains(&seat(entry))).collect();
         if free.is_empty() && !self.exists(to) {
@@ -186,13 +186,11 @@ impl Router {
             Plan::To(places) => {
                 let seats: Seats =
                     places.iter().filter_map(|place| free.get(*place)).map(seat).collect();
-                let (stanza, copies) = match stanza.kind {
-                    Kind::Message(_) if way.is_first => {
-                        let copies = self.local.copies(&stanza, Side::Received(&seats));
-                        (self.local.delivered(stanza), copies)
-                    }
-                    _ => (stanza, Vec::new()),
-                };
+                let mut copies = Vec::new();
+                if way.is_first && matches!(stanza.kind, Kind::Message(_)) {
+                    copies = self.local.copies(&stanza, Side::Received(&seats));
+                    self.local.delivered(&mut stanza);
+                }
                 self.deliver(&stanza, seats, &way);
                 self.effects(copies);
             }

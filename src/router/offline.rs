@@ -77,7 +77,7 @@ impl Router {
     /// Has a session that wants messages, if there is one, fetch what is
     /// stored, if there is anything.
     pub(super) fn call(&self, account: &BareJid) {
-        let entries = self.rooms.sessions.of(account);
+        let entries = self.rooms.sessions.of(account.as_str());
         let willing = entries.iter().find(|entry| entry.row.priority.is_some_and(|p| p >= 0));
         let Some(seat) = willing.map(seat) else { return };
         if !self.rooms.offline.has(account).unwrap_or(true) {
@@ -185,10 +185,8 @@ impl Router {
     pub(super) fn answer_stored(&self, question: Question) -> Option<Question> {
         let sessions = Arc::clone(&self.rooms.sessions);
         let sits = move |account: &str, seat: Seat| {
-            let entries = BareJid::parse(account).map(|account| sessions.of(&account));
-            entries.is_ok_and(|entries| {
-                entries.iter().any(|one| one.owner == seat.owner && one.number == seat.number)
-            })
+            let entries = sessions.of(account);
+            entries.iter().any(|one| one.owner == seat.owner && one.number == seat.number)
         };
         let offline = Arc::clone(&self.rooms.offline);
         let Some(account) = Offline::asked_of(&question) else {

@@ -181,14 +181,14 @@ impl Router {
 
     /// The nodes where an account has available sessions.
     pub(super) fn available_at(&self, account: &BareJid) -> BTreeSet<NodeId> {
-        let entries = self.rooms.sessions.of(account);
+        let entries = self.rooms.sessions.of(account.as_str());
         let available = entries.iter().filter(|entry| entry.row.priority.is_some());
         available.map(|entry| entry.owner).collect()
     }
 
     /// Whether another session has this address and is available.
     pub(super) fn is_taken(&self, jid: &FullJid, but: u64) -> bool {
-        let entries = self.rooms.sessions.of(&jid.bare());
+        let entries = self.rooms.sessions.of(jid.as_jid().bare_str());
         entries.iter().any(|entry| {
             *entry.row.jid == *jid.as_str()
                 && entry.row.priority.is_some()

@@ -118,8 +118,8 @@ impl Sessions {
 
     /// The sessions of an account on all nodes, the latest first, each
     /// address once: one that lost its address gets nothing more.
-    pub fn of(&self, account: &BareJid) -> Entries {
-        let mut entries = self.cluster.tables().sessions.find(account.as_str());
+    pub fn of(&self, account: &str) -> Entries {
+        let mut entries = self.cluster.tables().sessions.find(account);
         if entries.len() < 2 {
             return entries;
         }
@@ -235,7 +235,8 @@ impl Sessions {
     fn choose(&self, account: &BareJid, wanted: Option<&str>) -> Result<FullJid, StanzaError> {
         let Some(wanted) = wanted else { return Ok(made_up(account)) };
         let jid = account.with_resource(wanted).map_err(|_| StanzaCondition::BadRequest)?;
-        let is_taken = || self.of(account).iter().any(|entry| *entry.row.jid == *jid.as_str());
+        let is_taken =
+            || self.of(account.as_str()).iter().any(|entry| *entry.row.jid == *jid.as_str());
         match self.config.conflict {
             Conflict::Replace => Ok(jid),
             Conflict::Refuse if is_taken() => Err(StanzaCondition::Conflict.into()),

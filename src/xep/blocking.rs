@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::cluster::rows::SessionRow;
 use crate::cluster::table::Entry;
-use crate::extension::{About, Answer, Asked, Cx, Effect, Extension, Reply, Rooms, Verdict};
+use crate::extension::{About, Answer, Asked, Cx, Effect, Extension, Reply, Rooms, Verdict, Watch};
 use crate::session_manager::blocked::{Blocked, List, Wish, is_own};
 use crate::session_manager::contacts::Contact;
 use crate::session_manager::session;
@@ -62,6 +62,12 @@ impl Extension for Blocking {
         }
     }
 
+    fn watch(&self) -> Option<&dyn Watch> {
+        Some(self)
+    }
+}
+
+impl Watch for Blocking {
     /// Nothing goes to whom an account has blocked (§3.4).
     fn sent(&self, rooms: &Rooms, stanza: &Stanza) -> Verdict {
         let (Some(from), Some(to)) = (&stanza.from, &stanza.to) else { return Verdict::Pass };
@@ -161,7 +167,7 @@ fn written<'a>(name: &str, addresses: impl IntoIterator<Item = &'a str>) -> Elem
 
 /// Tells every session that has asked for the list of a change (§3.2).
 fn pushes(rooms: &Rooms, account: &BareJid, change: &Element) -> Vec<Effect> {
-    let entries = rooms.sessions.of(account);
+    let entries = rooms.sessions.of(account.as_str());
     let interested = entries.iter().filter(|entry| entry.row.flags & session::BLOCKING != 0);
     let payload = change.to_bytes(CLIENT);
     let push = |entry: &Entry<SessionRow>| {
@@ -205,7 +211,7 @@ fn reached(
 
 /// Whoever is blocked, and saw the account, sees it no more (§3.3).
 fn unavailable(rooms: &Rooms, account: &BareJid, whom: &Jid) -> Vec<Effect> {
-    let entries = rooms.sessions.of(account);
+    let entries = rooms.sessions.of(account.as_str());
     let available = entries.iter().filter(|entry| entry.row.priority.is_some());
     let sessions = available.filter_map(|entry| Jid::parse(&entry.row.jid).ok());
     let told = sessions.map(|from| presence(PresenceType::Unavailable, from, whom.clone()));

@@ -12,7 +12,9 @@ use memchr::memmem::Finder;
 
 use crate::cluster::rows::SessionRow;
 use crate::cluster::table::Entry;
-use crate::extension::{About, Answer, Asked, Cx, Effect, Extension, Reply, Rooms, Side, Verdict};
+use crate::extension::{
+    About, Answer, Asked, Cx, Effect, Extension, Reply, Rooms, Side, Verdict, Watch,
+};
 use crate::session_manager::session::{self, Seat};
 use crate::xml::element::Element;
 use crate::xml::head::Raw;
@@ -56,6 +58,12 @@ impl Extension for Carbons {
         Ok(Reply::default())
     }
 
+    fn watch(&self) -> Option<&dyn Watch> {
+        Some(self)
+    }
+}
+
+impl Watch for Carbons {
     /// Nobody sends copies but the server.
     fn sent(&self, _: &Rooms, stanza: &Stanza) -> Verdict {
         match is_copy(stanza) {
@@ -77,25 +85,21 @@ impl Extension for Carbons {
     }
 
     /// That a message is private is nobody's business but the servers' (§9).
-    fn delivered(&self, message: &Stanza) -> Option<Stanza> {
-        NAMESPACE.find(&message.payload)?;
-        let pieces = pieces(&message.payload).ok()?;
-        let is_private = |piece: &Raw| piece.is("private", CARBONS, CLIENT);
-        let others = pieces.iter().filter(|piece| !is_private(piece));
-        let payload: Vec<&[u8]> = others.map(|piece| &piece.bytes[..]).collect();
-        let payload = (payload.len() < pieces.len()).then(|| payload.concat().into())?;
-        Some(Stanza { payload, ..message.clone() })
+    fn delivered(&self, message: &mut Stanza) {
+        if let Some(payload) = without_private(&message.payload) {
+            message.payload = payload;
+        }
     }
 
     fn copies(&self, rooms: &Rooms, message: &Stanza, side: Side<'_>) -> Vec<Effect> {
         let (Some(from), Some(to)) = (&message.from, &message.to) else { return Vec::new() };
         let (account, name) = match side {
             // to oneself: whoever does not receive it gets a copy of that
-            Side::Sent if from.bare() == to.bare() => return Vec::new(),
-            Side::Sent => (from.bare(), "sent"),
-            Side::Received(_) => (to.bare(), "received"),
+            Side::Sent if from.bare_str() == to.bare_str() => return Vec::new(),
+            Side::Sent => (from, "sent"),
+            Side::Received(_) => (to, "received"),
         };
-        let entries = rooms.sessions.of(&account);
+        let entries = rooms.sessions.of(account.bare_str());
         let wants = |entry: &&Entry<SessionRow>| {
             let has_it = match side {
                 Side::Sent => false,
@@ -110,7 +114,7 @@ impl Extension for Carbons {
         let payload = wrapped(message, name);
         let copy = |entry: &&Entry<SessionRow>| {
             let to = Jid::parse(&entry.row.jid).ok()?;
-            let copy = copy(message, &account, to, payload.clone());
+            let copy = copy(message, account.bare(), to, payload.clone());
             Some(Effect::Write(vec![seat(entry)], copy))
         };
         readers.iter().filter_map(copy).collect()
@@ -119,6 +123,16 @@ impl Extension for Carbons {
 
 fn seat(entry: &Entry<SessionRow>) -> Seat {
     Seat { owner: entry.owner, number: entry.number }
+}
+
+/// The payload without the element that forbids copies; `None`: it has none.
+fn without_private(payload: &Bytes) -> Option<Bytes> {
+    NAMESPACE.find(payload)?;
+    let pieces = pieces(payload).ok()?;
+    let is_private = |piece: &Raw| piece.is("private", CARBONS, CLIENT);
+    let others = pieces.iter().filter(|piece| !is_private(piece));
+    let others: Vec<&[u8]> = others.map(|piece| &piece.bytes[..]).collect();
+    (others.len() < pieces.len()).then(|| others.concat().into())
 }
 
 /// Whether a session wants copies, if it says so.
@@ -191,8 +205,8 @@ fn wrapped(message: &Stanza, name: &str) -> Bytes {
     [open.as_bytes(), rest, b"</forwarded></", name.as_bytes(), b">"].concat().into()
 }
 
-fn copy(message: &Stanza, account: &BareJid, to: Jid, payload: Bytes) -> Stanza {
-    Stanza::new(message.kind, Some(account.clone().into()), Some(to), payload)
+fn copy(message: &Stanza, account: BareJid, to: Jid, payload: Bytes) -> Stanza {
+    Stanza::new(message.kind, Some(account.into()), Some(to), payload)
 }
 
 #[cfg(test)]
@@ -268,9 +282,14 @@ mod tests {
     #[test]
     fn what_is_private_is_delivered_without_saying_so() {
         let private = "<body>x</body> <private xmlns='urn:xmpp:carbons:2'/><a xmlns='u'>y</a>";
-        let delivered = Carbons.delivered(&message(Chat, private)).expect("it is private");
-        assert_eq!(delivered.payload, "<body>x</body><a xmlns='u'>y</a>");
-        assert_eq!(Carbons.delivered(&message(Chat, "<body>urn:xmpp:carbons:2</body>")), None);
+        for (said, got) in [
+            (private, "<body>x</body><a xmlns='u'>y</a>"),
+            ("<body>urn:xmpp:carbons:2</body>", "<body>urn:xmpp:carbons:2</body>"),
+        ] {
+            let mut message = message(Chat, said);
+            Carbons.delivered(&mut message);
+            assert_eq!(message.payload, got);
+        }
     }
 
     #[test]
@@ -278,7 +297,7 @@ mod tests {
         let message = message(Chat, "<body>x</body>");
         let account = BareJid::parse("a@b").expect("an address");
         let to = Jid::parse("a@b/d").expect("an address");
-        let copy = copy(&message, &account, to, wrapped(&message, "sent"));
+        let copy = copy(&message, account, to, wrapped(&message, "sent"));
         assert_eq!(
             String::from_utf8_lossy(&copy.write()),
             "<message from='a@b' to='a@b/d' type='chat'><sent xmlns='urn:xmpp:carbons:2'>\

@@ -47,7 +47,7 @@ fn of_account(cx: &Cx<'_>, request: &Stanza) -> Result<Element, StanzaError> {
     if !cx.rooms.may_see(&account, from) {
         return Err(StanzaCondition::Forbidden.into());
     }
-    let sessions = cx.rooms.sessions.of(&account);
+    let sessions = cx.rooms.sessions.of(account.as_str());
     if sessions.iter().any(|session| session.row.priority.is_some()) {
         return Ok(said(0, ""));
     }

@@ -132,7 +132,7 @@ impl Assembly {
 
     fn end_tag(&mut self, name: QName, start: usize, bytes: &[u8]) -> Result<Found, XmlError> {
         let open = self.open.pop().ok_or(XmlError::NotWellFormed)?;
-        if open.name.of(bytes) != name.whole.of(bytes) {
+        if open.name.bytes(bytes) != name.whole.bytes(bytes) {
             return Err(XmlError::NotWellFormed);
         }
         self.scope.back(open.mark);

@@ -33,12 +33,14 @@ pub fn escape_attribute(text: &str, out: &mut Vec<u8>) {
 }
 
 fn escape(text: &str, out: &mut Vec<u8>, replace: impl Fn(u8) -> Option<&'static [u8]>) {
-    for byte in text.bytes() {
-        match replace(byte) {
-            Some(replacement) => out.extend_from_slice(replacement),
-            None => out.push(byte),
-        }
+    let mut rest = text.as_bytes();
+    let found = |rest: &[u8]| rest.iter().position(|byte| replace(*byte).is_some());
+    while let Some((before, [byte, after @ ..])) = found(rest).map(|at| rest.split_at(at)) {
+        out.extend_from_slice(before);
+        out.extend_from_slice(replace(*byte).unwrap_or_default());
+        rest = after;
     }
+    out.extend_from_slice(rest);
 }
 
 /// The text that the value of an attribute means: line ends and tabs that

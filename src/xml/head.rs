@@ -30,7 +30,12 @@ impl Span {
 
     /// The text there; the gate has checked that it is UTF-8.
     pub fn of(self, bytes: &[u8]) -> &str {
-        bytes.get(self.range()).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+        std::str::from_utf8(self.bytes(bytes)).unwrap_or_default()
+    }
+
+    /// The bytes there: enough to compare.
+    pub fn bytes(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.range()).unwrap_or_default()
     }
 }
 
@@ -131,8 +136,18 @@ impl Raw {
 
     /// The value of an attribute by its name as written, references resolved.
     pub fn attribute(&self, name: &str) -> Option<Cow<'_, str>> {
-        let found = self.attributes().find(|(known, _)| *known == name);
+        let found = self.attributes_but(|other| other != name.as_bytes()).next();
         found.map(|(_, value)| attribute_value(value))
+    }
+
+    /// As [`Raw::attributes`], without those whose names are passed over.
+    pub fn attributes_but(
+        &self,
+        is_passed: impl Fn(&[u8]) -> bool,
+    ) -> impl Iterator<Item = (&str, &str)> {
+        let attributes = self.head.attributes.iter();
+        let others = attributes.filter(move |one| !is_passed(one.name.bytes(&self.bytes)));
+        others.map(|one| (one.name.of(&self.bytes), one.value.of(&self.bytes)))
     }
 
     /// Names and raw values of all attributes and declarations, in order.

@@ -242,9 +242,9 @@ fn attribute(name: &str, value: Option<&str>, out: &mut Vec<u8>) {
 
 /// What the head does not name, as it was written.
 fn extra(raw: &Raw) -> Bytes {
-    let known = ["to", "from", "id", "type", "xml:lang", "xmlns"];
+    let known: [&[u8]; 6] = [b"to", b"from", b"id", b"type", b"xml:lang", b"xmlns"];
     let mut out = Vec::new();
-    for (name, value) in raw.attributes().filter(|(name, _)| !known.contains(name)) {
+    for (name, value) in raw.attributes_but(|name| known.contains(&name)) {
         let quote = if value.contains('\'') { b'"' } else { b'\'' };
         out.push(b' ');
         out.extend_from_slice(name.as_bytes());
