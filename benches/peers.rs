@@ -3,9 +3,9 @@
 //! drift with the machine; ratios hold.
 //!
 //! `scripts/bench peers` builds what is needed and runs all of it; names of
-//! parts as arguments run only these: `chat`, `chat-tls`, `across`, `latency`,
-//! `login`, `memory`, `memory-tls`, `presence`, `storm`. What was measured is
-//! also written to `target/bench-peers.json`.
+//! parts as arguments run only these: `chat`, `chat-tls`, `latency`, `login`,
+//! `component`, `memory`, `memory-tls`, `across`, `presence`, `storm`. What was
+//! measured is also written to `target/bench-peers.json`.
 
 #![allow(dead_code, unreachable_pub)]
 
@@ -176,11 +176,12 @@ fn main() {
     let stage = Stage::new();
     let mut table = Table::default();
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-peers.json");
-    let single: [Part; 4] = [
+    let single: [Part; 5] = [
         ("chat", |stage, services, table| chat(stage, services, false, table)),
         ("chat-tls", |stage, services, table| chat(stage, services, true, table)),
         ("latency", latency),
         ("login", login),
+        ("component", component),
     ];
     if single.iter().any(|(name, _)| wanted(name)) {
         let services = stage.single();
@@ -274,6 +275,26 @@ fn login(stage: &Stage, services: &[Box<dyn Service>], table: &mut Table) {
             let said = stage.load("login", service.as_ref(), true, &words);
             let row = "logins a CPU second, SCRAM-SHA-1 over TLS";
             table.add(row, service.name(), &said["logins_a_cpu_second"]);
+        }
+    }
+}
+
+/// Users and a component that sends every message back: beside the `chat` of the
+/// same run, it tells what a component costs.
+fn component(stage: &Stage, services: &[Box<dyn Service>], table: &mut Table) {
+    let count = CHATTING.to_string();
+    for _ in 0..RUNS {
+        for service in services {
+            let Some(door) = service.component_door() else { continue };
+            let door = door.to_string();
+            let words = ["--users", &count, "--seconds", "8", "--component-server", &door];
+            let more = ["--component-domain", "echo.localhost", "--component-secret", "s3cret"];
+            let words: Vec<&str> = words.into_iter().chain(more).collect();
+            let said = stage.load("component", service.as_ref(), false, &words);
+            // there and back
+            let both = said["messages_a_cpu_second"].as_f64().expect("a figure") * 2.0;
+            table.add("component stanzas a CPU second", service.name(), &both.into());
+            table.must_be_none(service.name(), &said);
         }
     }
 }

@@ -24,12 +24,16 @@ use jabiru::cluster::handle::Cluster;
 use jabiru::cluster::keyring::Keyring;
 use jabiru::cluster::node::{Node, NodeId};
 use jabiru::cluster::rows::{SessionRow, SoftRow};
+use jabiru::cluster::table::Table;
 use jabiru::metrics;
 use jabiru::units::Span;
 
 /// Sessions of the snapshot, and of the node that dies.
 const SNAPSHOT: u64 = 1_000_000;
 const DEAD: u64 = 100_000;
+
+/// Accounts that are looked up.
+const LOOK_UPS: u64 = 1_000_000;
 
 /// How often a node dies.
 const DEATHS: usize = 5;
@@ -83,8 +87,12 @@ fn fetch(mut events: Events) {
     runtime.block_on(async move { while events.next().await.is_some() {} });
 }
 
+fn account(owner: u64, number: u64) -> String {
+    format!("user{owner}-{number}@example.org")
+}
+
 fn row(owner: u64, number: u64, priority: Option<i8>) -> SoftRow {
-    let jid = format!("user{owner}-{number}@example.org/phone").into();
+    let jid = format!("{}/phone", account(owner, number)).into();
     SoftRow::Session(SessionRow { jid, priority, flags: 0, bound: number })
 }
 
@@ -136,8 +144,22 @@ fn snapshot() {
     let took = begin.elapsed();
     let bytes = (resident() - before) / SNAPSHOT;
     println!("a joiner has {SNAPSHOT} sessions: after {took:.2?}, {bytes} bytes a row in memory");
+    look_up(sessions);
     child.kill().expect("it is ours");
     child.wait().expect("it has ended");
+}
+
+/// Accounts of the million, looked up far from one another.
+fn look_up(sessions: &Table<SessionRow>) {
+    let keys: Vec<String> = (0..LOOK_UPS)
+        .map(|number| account(0, number.wrapping_mul(0x9e37_79b9) % SNAPSHOT + 1))
+        .collect();
+    support::wait_for("its rows are seen", || !sessions.find(&keys[0]).is_empty());
+    let begin = Instant::now();
+    let found: usize = keys.iter().map(|key| sessions.find(key).len()).sum();
+    let each = begin.elapsed() / u32::try_from(LOOK_UPS).expect("few");
+    assert!(found >= keys.len(), "all are there");
+    println!("one of them is looked up in {each:.0?}");
 }
 
 /// From the death of a node with many sessions until none of them is found.

@@ -3,10 +3,13 @@
 
 mod servers;
 mod support;
+#[path = "components/wire.rs"]
+mod wire;
 
 use servers::authority::Shown;
 use servers::person::Person;
 use servers::service::{Plan, start};
+use wire::Wire;
 
 const A: &str = "a.example";
 const B: &str = "b.example";
@@ -78,6 +81,25 @@ fn presence_goes_both_ways_and_ends_with_its_session() {
     juliet.send("<presence type='unsubscribed' to='romeo@b.example'/>");
     romeo.hears("<presence from='juliet@a.example/phone' to='romeo@b.example' type='unavailable'");
     romeo.hears("<presence from='juliet@a.example' to='romeo@b.example' type='unsubscribed'");
+}
+
+#[test]
+fn a_component_that_may_hears_of_contacts_elsewhere() {
+    let granted = "[component.domains.\"gw.a.example\"]\nsecret = \"s3cret\"\n\
+        [component.domains.\"gw.a.example\".privileges]\nroster = \"get\"\npresence = \"roster\"\n";
+    let services = start(vec![Plan::new(A).nodes(2).more(granted), Plan::new(B)]);
+    let mut juliet = Person::online(&services[0], 0, "juliet");
+    let mut romeo = Person::online(&services[1], 0, "romeo");
+    let mut gateway = Wire::online(&services[0].nodes.list[1], "gw.a.example", "s3cret");
+    // of whom its people do not know it does not hear
+    romeo.send("<presence to='juliet@a.example'><status>stranger</status></presence>");
+    they_befriend(&mut juliet, &mut romeo);
+    let heard = gateway.hear("<presence from='romeo@b.example/phone' to='gw.a.example'/>");
+    assert!(!heard.contains("stranger"), "{heard}");
+    romeo.send("<presence><show>away</show></presence>");
+    gateway.hear("<presence from='romeo@b.example/phone' to='gw.a.example'><show>away");
+    drop(romeo);
+    gateway.hear("<presence from='romeo@b.example/phone' to='gw.a.example' type='unavailable'");
 }
 
 #[test]

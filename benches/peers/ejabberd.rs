@@ -100,6 +100,11 @@ impl Service for Ejabberd {
         self.nodes.iter().map(|node| (node.place.host, port(node)).into()).collect()
     }
 
+    fn component_door(&self) -> Option<SocketAddr> {
+        let first = self.nodes.first()?;
+        Some((first.place.host, first.component).into())
+    }
+
     fn heal(&mut self) -> bool {
         let [_, .., last] = &mut self.nodes[..] else { return true };
         last.kill();
@@ -137,7 +142,23 @@ impl Node {
             .env("HOME", &self.folder)
             .current_dir(&self.folder);
         self.child = Some(erl.spawn().expect("erlang is there"));
-        opens((self.place.host, self.plain).into())
+        opens((self.place.host, self.plain).into()) && self.has_started()
+    }
+
+    /// Its doors open before it is all there, and who joins others before that
+    /// waits for itself for ever.
+    fn has_started(&self) -> bool {
+        let words = format!(
+            "lists:keymember(ejabberd,1,rpc:call('{}',application,which_applications,[]))",
+            self.name
+        );
+        let begin = Instant::now();
+        while self.eval(&words) != "true" {
+            if begin.elapsed() > START_TIME_MAX {
+                return false;
+            }
+        }
+        true
     }
 
     /// As a crash would.
@@ -178,7 +199,8 @@ fn config(plain: u16, direct: u16, component: u16, papers: &Path) -> String {
          \x20 - {{ port: {direct}, module: ejabberd_c2s, tls: true, shaper: none, \
          backlog: 1024 }}\n\
          \x20 - {{ port: {component}, module: ejabberd_service, shaper: none, \
-         hosts: {{ gw.localhost: {{ password: s3cret }} }} }}\n\
+         hosts: {{ gw.localhost: {{ password: s3cret }}, \
+         echo.localhost: {{ password: s3cret }} }} }}\n\
          domain_balancing:\n  gw.localhost: {{ type: bare_source, component_number: 12 }}\n\
          auth_method: internal\nauth_password_format: scram\nauth_scram_hash: sha\n\
          registration_timeout: infinity\n\

@@ -12,7 +12,8 @@ pub struct Ours {
 
 /// What the load needs, and no operator should have.
 const OPEN: &str = "[register]\nenabled = true\n\
-    per_address_max = 1000000\n[session_manager]\nsessions_per_user_max = 1000\n";
+    per_address_max = 1000000\n[session_manager]\nsessions_per_user_max = 1000\n\
+    [component.domains.\"echo.localhost\"]\nsecret = \"s3cret\"\n";
 
 impl Ours {
     pub fn start(places: Vec<Place>) -> Ours {
@@ -45,6 +46,11 @@ impl Service for Ours {
     fn doors(&self, tls: bool) -> Vec<SocketAddr> {
         let port = |node: &support::Node| if tls { node.ports.direct } else { node.ports.plain };
         self.nodes.list.iter().map(|node| (node.place.host, port(node)).into()).collect()
+    }
+
+    fn component_door(&self) -> Option<SocketAddr> {
+        let first = self.nodes.list.first()?;
+        Some((first.place.host, first.ports.component).into())
     }
 
     fn heal(&mut self) -> bool {

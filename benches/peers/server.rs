@@ -24,6 +24,10 @@ pub trait Service {
     fn pids(&self) -> Vec<u32>;
     /// Where clients come in without TLS, or with TLS from the first byte.
     fn doors(&self, tls: bool) -> Vec<SocketAddr>;
+    /// Where the component `echo.localhost` comes in, where there is such a door.
+    fn component_door(&self) -> Option<SocketAddr> {
+        None
+    }
     /// All processes run and agree; `false`: they do not come to it. Where what
     /// was cut off does not heal by itself, the last one starts anew.
     fn heal(&mut self) -> bool;

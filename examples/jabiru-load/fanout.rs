@@ -1,8 +1,10 @@
 //! Presence: one account whose changes all others see.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::Target;
@@ -14,6 +16,10 @@ use crate::sessions::log_all_in;
 /// Longer than a change takes to be seen by all.
 const SEEN_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// Who may wait for an answer at a time: a server keeps so many requests of one
+/// account and no more.
+const REQUESTS_MAX: usize = 50;
+
 /// The first account changes its presence so often; the others are contacts.
 pub async fn presence(target: &Target, changes: usize) -> anyhow::Result<()> {
     let mut clients = log_all_in(target, target.users).await?;
@@ -23,9 +29,11 @@ pub async fn presence(target: &Target, changes: usize) -> anyhow::Result<()> {
     star.until("presence").await?;
     let name = star.jid.split('/').next().unwrap_or_default().to_owned();
     let mut contacts = JoinSet::new();
+    let places = Arc::new(Semaphore::new(REQUESTS_MAX));
     for mut client in clients {
-        let name = name.clone();
+        let (name, places) = (name.clone(), Arc::clone(&places));
         contacts.spawn(async move {
+            let _place = places.acquire().await?;
             client.say(&format!("<presence/><presence type='subscribe' to='{name}'/>")).await?;
             sees(&mut client, &name, "").await?;
             Ok(client)

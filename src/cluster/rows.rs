@@ -44,6 +44,10 @@ pub struct RouteRow {
     pub since: u64,
     /// What it calls itself, for people; empty while that is not known.
     pub title: Box<str>,
+    /// What the host (`h`) and its accounts (`a`) can do by it (XEP-0355 §5), a
+    /// line each: `hf` and a feature, `hi` and an identity's category, type and
+    /// name, with tabs between.
+    pub nested: Box<str>,
 }
 
 /// A domain, and whatever else there is in one text.
@@ -182,9 +186,9 @@ impl Row for RouteRow {
 
 impl RouteRow {
     fn rest(&self) -> String {
-        let Self { instance, weight, is_draining, since, title, .. } = self;
+        let Self { instance, weight, is_draining, since, title, nested, .. } = self;
         let is_draining = u8::from(*is_draining);
-        format!("{instance}\0{weight}\0{is_draining}\0{since}\0{title}")
+        format!("{instance}\0{weight}\0{is_draining}\0{since}\0{title}\0{nested}")
     }
 
     /// What cannot be read is as if it had not been said.
@@ -198,6 +202,7 @@ impl RouteRow {
             is_draining: next() == "1",
             since: next().parse().unwrap_or(0),
             title: next().into(),
+            nested: next().into(),
         }
     }
 }
@@ -319,6 +324,7 @@ mod tests {
             is_draining: true,
             since: u64::MAX,
             title: "Chat / rooms".into(),
+            nested: "hfu:one\nafu:two".into(),
         };
         check(SoftRow::Route(route), "chat.example.org");
         for state in [LinkState::Opening, LinkState::Open, LinkState::Failed(7)] {
@@ -336,7 +342,10 @@ mod tests {
         let written = postcard::to_stdvec(&now).unwrap();
         assert_eq!(postcard::from_bytes::<RouteRow>(&written).unwrap(), now);
         let pair: (String, String) = postcard::from_bytes(&written).unwrap();
-        assert_eq!(pair, ("chat.example.org".into(), ["a/b", "1", "0", "0", "Chat"].join("\0")));
+        assert_eq!(
+            pair,
+            ("chat.example.org".into(), ["a/b", "1", "0", "0", "Chat", ""].join("\0"))
+        );
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use crate::config::Config;
 use crate::door::component::config as component;
 use crate::door::component::config::{Component, WEIGHT_MAX};
+use crate::door::component::privilege::Access;
+use crate::router::components::Watches;
 use crate::stream::component::NAME_BYTES_MAX;
 use crate::units::Span;
 use crate::xmpp::jid::Domain;
@@ -92,6 +94,11 @@ fn of_one(domain: &Domain, one: &Component, faults: &mut Vec<Fault>) {
         let words = format!("{domain} needs one of secret, secret_file and secret_env");
         faults.push(("component.domains", words));
     }
+    let is_read = matches!(one.privileges.roster, Access::Get | Access::Both);
+    if one.privileges.presence == Watches::Roster && !is_read {
+        let words = format!("{domain}: to hear of contacts it must read rosters (XEP-0356)");
+        faults.push(("component.domains", words));
+    }
     for (name, weight) in &one.weights {
         if !(1..=WEIGHT_MAX).contains(weight) {
             let words =
@@ -136,6 +143,8 @@ mod tests {
         check("[component.domains.gw]", "component.domains", "gw needs one of secret");
         let two = "[component.domains.gw]\nsecret = 'x'\nsecret_env = 'Y'";
         check(two, "component.domains", "gw needs one of secret");
+        let hears = format!("{gw}[component.domains.gw.privileges]\npresence = 'roster'");
+        check(&hears, "component.domains", "to hear of contacts");
         check(&format!("{gw}also = ['gw']"), "component.domains", "gw stands there twice");
         check(&format!("{gw}weights = {{ a = 11 }}"), "component.domains", "the weight of \"a\"");
         check("[domain_balancing.im]", "domain_balancing", "im is served by");

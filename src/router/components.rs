@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dashmap::DashMap;
+use serde::{Deserialize, Serialize};
 use tracing::{debug, info};
 
 use crate::cluster::handle::Cluster;
@@ -53,6 +54,21 @@ pub struct Rules {
     pub weights: BTreeMap<String, u8>,
     /// Namespaces of requests that it answers in the server's place.
     pub delegation: BTreeSet<String>,
+    /// Whose presence it hears.
+    pub watches: Watches,
+}
+
+/// Whose presence a component hears beside what is said to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Watches {
+    /// Nobody's.
+    #[default]
+    None,
+    /// That of our accounts.
+    ManagedEntity,
+    /// And of their contacts elsewhere.
+    Roster,
 }
 
 /// The instances of this node, and the balances of all.
@@ -65,6 +81,8 @@ pub struct Components {
     policies: balance::Config,
     /// Who answers which requests in the server's place, by namespace.
     delegation: BTreeMap<Box<str>, Domain>,
+    /// Who hears the presence of others.
+    watchers: Vec<(Domain, Watches)>,
     /// Proves what we have written ourselves; the same on all nodes.
     secret: [u8; 32],
     /// Computed when they are asked for, and again when anything has changed.
@@ -85,6 +103,8 @@ impl Components {
             rules.delegation.iter().map(|ns| (ns.as_str().into(), domain.clone()))
         });
         let delegation = delegated.collect();
+        let watching = rules.iter().filter(|(_, rules)| rules.watches != Watches::None);
+        let watchers = watching.map(|(domain, rules)| (domain.clone(), rules.watches)).collect();
         let rules = rules.into_iter().map(|(domain, rules)| (domain.as_str().into(), rules));
         Self {
             cluster,
@@ -93,6 +113,7 @@ impl Components {
             rules: rules.collect(),
             policies,
             delegation,
+            watchers,
             secret,
             balances: DashMap::new(),
             naming: Mutex::default(),
@@ -192,6 +213,11 @@ impl Components {
     /// Who answers requests of a namespace in the server's place.
     pub fn delegate(&self, ns: &str) -> Option<&Domain> {
         self.delegation.get(ns)
+    }
+
+    /// Who hears the presence of others.
+    pub fn watchers(&self) -> &[(Domain, Watches)] {
+        &self.watchers
     }
 
     /// Proves what we have written ourselves.

@@ -3,7 +3,7 @@
 //!
 //! Which instance gets what is decided in `balance`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,6 +76,9 @@ pub struct Shown {
     pub title: Box<str>,
     /// What it can do (XEP-0030).
     pub features: Vec<Box<str>>,
+    /// What the host and its accounts can do by it (XEP-0355 §5): for each node
+    /// that it was asked about, the lines of [`RouteRow::nested`].
+    pub nested: BTreeMap<Box<str>, Vec<String>>,
 }
 
 /// One connected instance.
@@ -141,6 +144,7 @@ impl Instance {
     /// Its rows as all nodes shall see them.
     pub fn rows(&self) -> impl Iterator<Item = (InstanceNumber, RouteRow)> {
         let shown = self.shown();
+        let nested = shown.nested.values().flatten().cloned().collect::<Vec<_>>().join("\n");
         self.domains.iter().map(move |(domain, number)| {
             let row = RouteRow {
                 domain: domain.as_str().into(),
@@ -149,6 +153,7 @@ impl Instance {
                 is_draining: shown.is_draining,
                 since: self.since,
                 title: shown.title.clone(),
+                nested: nested.as_str().into(),
             };
             (*number, row)
         })

@@ -43,6 +43,9 @@ impl Router {
             *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             self.note_lost(*node);
         }
+        if !before.is_subset(&now) {
+            self.show_everybody();
+        }
         for node in now.difference(&before) {
             // its sessions may be new to ours, or were told to be gone
             let label = Label::new(Target::Announce, 1);

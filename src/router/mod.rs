@@ -30,6 +30,7 @@ pub mod sent;
 pub mod storing;
 mod told;
 pub mod turns;
+mod watching;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, Weak};
@@ -168,6 +169,9 @@ impl Router {
             Verdict::Pass => {}
             Verdict::Reject(error) => return self.bounce(&stanza, error),
             Verdict::Ignore => return,
+        }
+        if way.tried.is_empty() && matches!(stanza.kind, Kind::Presence(_)) {
+            self.show_contact(to, &stanza);
         }
         let entries = self.rooms.sessions.of(to.bare_str());
         let free: Entries =

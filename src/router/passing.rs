@@ -152,6 +152,7 @@ impl Router {
     /// and what waits for an instance may go.
     pub fn note_routes(&self, changes: &[RowChange]) {
         self.left_behind(self.components.note(changes));
+        self.show_instances(changes);
         for change in changes {
             if let Some(SoftRow::Route(row)) = &change.new {
                 self.let_go(&row.domain);

@@ -48,6 +48,7 @@ impl Router {
             }
             self.rooms.sessions.set_priority(session, Some(priority));
             self.broadcast(stanza, watchers(&account, &contacts));
+            self.show_watchers(stanza);
             is_first
         };
         if is_first {
@@ -91,6 +92,7 @@ impl Router {
             let was_there = said.last.take().is_some();
             if was_there && !self.is_taken(&session.jid, session.number) {
                 self.broadcast(stanza, self.told_of_end(&account));
+                self.show_watchers(stanza);
                 self.note_last(&account, Some(stanza));
             }
             (was_there, directed)

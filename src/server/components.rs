@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::door::component::Door;
 use crate::net::tls::Certificates;
 use crate::router::Router;
-use crate::router::components::{Components, Rules};
+use crate::router::components::{Components, Rules, Watches};
 use crate::stream::component::Secret;
 use crate::xmpp::jid::Domain;
 
@@ -22,6 +22,7 @@ pub(super) fn of(config: &Config, cluster: &Arc<Cluster>, ring: &Keyring) -> Arc
             reachable_from: component.reachable_from.clone(),
             weights: component.weights.clone(),
             delegation: component.delegation.iter().filter(|_| is_first).cloned().collect(),
+            watches: if is_first { component.privileges.presence } else { Watches::None },
         };
         (domain.clone(), rules)
     });

@@ -43,8 +43,8 @@ impl Extension for Disco {
             return Err(StanzaCondition::ServiceUnavailable.into());
         }
         let answer = match (&*child.ns, cx.place) {
-            (DISCO_INFO, Place::Host) => host(cx.extensions),
-            (DISCO_INFO, Place::Account) => account(cx.extensions),
+            (DISCO_INFO, Place::Host) => nested(cx, host(cx.extensions), 'h'),
+            (DISCO_INFO, Place::Account) => nested(cx, account(cx.extensions), 'a'),
             (_, Place::Host) => items(cx),
             _ => Element::new("query", DISCO_ITEMS),
         };
@@ -61,6 +61,31 @@ fn is_friend(cx: &Cx<'_>, request: &Stanza) -> bool {
 pub fn host(extensions: &[Box<dyn Extension>]) -> Element {
     let info = info("server", "im", extensions, |about| about.host_features);
     extensions.iter().filter_map(|extension| extension.form()).fold(info, Element::child)
+}
+
+/// With what components do in our place (XEP-0355 §5). It is not in the text of
+/// XEP-0115, which says what the host can do whoever is connected.
+fn nested(cx: &Cx<'_>, info: Element, place: char) -> Element {
+    let mut lines: BTreeSet<String> = BTreeSet::new();
+    cx.rooms.cluster.tables().routes.for_each(|entry| {
+        let own = entry.row.nested.lines().filter_map(|line| line.strip_prefix(place));
+        lines.extend(own.map(str::to_owned));
+    });
+    lines.iter().fold(info, |info, line| {
+        let one = match line.split_at_checked(1) {
+            Some(("f", feature)) => Element::new("feature", DISCO_INFO).attr("var", feature),
+            Some(("i", identity)) => {
+                let parts = identity.split('\t').zip(["category", "type", "name"]);
+                let parts = parts.filter(|(part, _)| !part.is_empty());
+                parts.fold(Element::new("identity", DISCO_INFO), |one, (part, name)| {
+                    one.attr(name, part)
+                })
+            }
+            _ => return info,
+        };
+        let is_there = info.elements().any(|other| *other == one);
+        if is_there { info } else { info.child(one) }
+    })
 }
 
 /// What the host has: the components of all nodes, by their names.

@@ -1,8 +1,8 @@
 //! What a component may do beyond its own domain, where that is granted it:
 //! privileges (XEP-0356) and delegation (XEP-0355).
 
-use super::support::Nodes;
 use super::support::raw::Raw;
+use super::support::{Node, Nodes, wait_for};
 use super::wait_for_components;
 use super::wire::Wire;
 
@@ -106,6 +106,7 @@ fn a_component_answers_in_the_servers_place() {
             "<delegation xmlns='urn:xmpp:delegation:2'><forwarded xmlns='urn:xmpp:forward:0'>{inner}</forwarded></delegation>"
         )
     };
+    features_are_nested(&mut wire, &mut romeo);
     let (me, mut ids) = ("romeo@localhost/orchard", Vec::new());
     for (id, to, whom, kind) in [
         ("1", " to='localhost'", "localhost", "get"),
@@ -159,4 +160,134 @@ fn a_component_answers_in_the_servers_place() {
         heard.contains("id='6' type='error'") && heard.contains("<service-unavailable "),
         "{heard}"
     );
+}
+
+/// What the component can do in the place of the host and of accounts is theirs.
+#[track_caller]
+fn features_are_nested(wire: &mut Wire, romeo: &mut Raw) {
+    let (info, asks) = ("http://jabber.org/protocol/disco#info", "jabiru-nested ");
+    for (node, says) in [
+        ("urn:xmpp:delegation:2::u:one", "<feature var='u:one'/><feature var='u:host'/>"),
+        (
+            "urn:xmpp:delegation:2:bare:u:one",
+            "<identity category='pubsub' type='pep'/><feature var='u:mine'/>",
+        ),
+    ] {
+        wire.hear(&format!(
+            "id='{asks}{node}' type='get'><query xmlns='{info}' node='{node}'/></iq>"
+        ));
+        // not granted, and so not believed
+        for id in [format!("{asks}urn:xmpp:delegation:2::u:other"), format!("{asks}{node}")] {
+            let says = if id.ends_with("other") { "<feature var='u:bad'/>" } else { says };
+            wire.say(&format!(
+                "<iq from='gw.localhost' to='localhost' id='{id}' type='result'>\
+                 <query xmlns='{info}' node='{node}'>{says}</query></iq>"
+            ));
+        }
+    }
+    for (to, has, lacks) in [
+        ("localhost", vec!["<feature var='u:one'/>", "<feature var='u:host'/>"], "u:mine"),
+        (
+            "romeo@localhost",
+            vec!["<feature var='u:mine'/>", "<identity category='pubsub' type='pep'/>"],
+            "u:host",
+        ),
+    ] {
+        wait_for("its features are there", || {
+            romeo.say(
+                format!("<iq type='get' to='{to}' id='i'><query xmlns='{info}'/></iq>").as_bytes(),
+            );
+            let heard = romeo.hear("</iq>");
+            assert!(!heard.contains(lacks) && !heard.contains("u:bad"), "{heard}");
+            has.iter().all(|one| heard.contains(one))
+        });
+    }
+}
+
+/// Somebody who is there.
+fn available(node: &Node, user: &str) -> Raw {
+    let mut raw = Raw::direct(node);
+    raw.bind(user, "secret", "r");
+    raw.say(b"<presence/>");
+    raw.hear(&format!("<presence from='{user}@localhost/r' to='{user}@localhost"));
+    raw
+}
+
+#[test]
+fn a_component_that_watches_hears_who_is_there() {
+    let extra = "[component.domains.\"gw.localhost\"]\nsecret = \"s3cret\"\n\
+        [component.domains.\"gw.localhost\".privileges]\npresence = \"managed_entity\"\n\
+        [component.domains.\"other.gw\"]\nsecret = \"s3cret\"\n";
+    let mut nodes = Nodes::start_with(3, extra);
+    nodes.account("romeo", "secret");
+    nodes.account("juliet", "secret");
+    let mut romeo = available(&nodes.list[1], "romeo");
+    let mut other = Wire::online(&nodes.list[1], "other.gw", "s3cret");
+    let mut wire = Wire::online(&nodes.list[0], "gw.localhost", "s3cret");
+    let told = wire.hear("</privilege></message>");
+    assert!(told.contains("<perm access='presence' type='managed_entity'/>"), "{told}");
+    // who was there before it
+    wire.hear("<presence from='romeo@localhost/r' to='gw.localhost'/>");
+    romeo.say(b"<presence><show>away</show></presence>");
+    wire.hear("<presence from='romeo@localhost/r' to='gw.localhost'><show>away</show></presence>");
+    // a presence for one person is that person's
+    romeo.say(b"<presence to='juliet@localhost'><status>you</status></presence>");
+    let _juliet = available(&nodes.list[2], "juliet");
+    let heard = wire.hear("<presence from='juliet@localhost/r' to='gw.localhost'/>");
+    assert!(!heard.contains("you"), "{heard}");
+    nodes.list[2].kill();
+    wire.hear("<presence from='juliet@localhost/r' to='gw.localhost' type='unavailable'/>");
+    drop(romeo);
+    let heard =
+        wire.hear("<presence from='romeo@localhost/r' to='gw.localhost' type='unavailable'/>");
+    assert_eq!(heard.matches("unavailable").count(), 1, "{heard}");
+    // whom nothing was granted hears nothing
+    other.say("<iq from='other.gw' to='localhost' type='get' id='last'><ping xmlns='urn:xmpp:ping'/></iq>");
+    let heard = other.hear("id='last' type='result'");
+    assert!(!heard.contains("<presence"), "{heard}");
+}
+
+#[test]
+fn instances_that_watch_share_who_is_there() {
+    let extra = "[component.domains.\"gw.localhost\"]\nsecret = \"s3cret\"\n\
+        [component.domains.\"gw.localhost\".privileges]\npresence = \"managed_entity\"\n\
+        [domain_balancing.\"gw.localhost\"]\ntype = \"bare_source\"\ncomponent_number = 100\n";
+    let nodes = Nodes::start_with(2, extra);
+    let users: Vec<String> = (0..12).map(|number| format!("user{number}")).collect();
+    let mut raws = Vec::new();
+    for (at, user) in users.iter().enumerate() {
+        nodes.account(user, "secret");
+        raws.push(available(&nodes.list[at % 2], user));
+    }
+    let mut one = Wire::online(&nodes.list[0], "gw.localhost/one", "s3cret");
+    let mut unseen: Vec<&String> = users.iter().collect();
+    while !unseen.is_empty() {
+        let heard = one.hear("' to='gw.localhost'/>");
+        unseen.retain(|user| !heard.contains(&format!("from='{user}@localhost/r'")));
+    }
+    let mut two = Wire::online(&nodes.list[1], "gw.localhost/two", "s3cret");
+    wait_for_components(&nodes, 2);
+    for raw in &mut raws {
+        raw.say(b"<presence><status>later</status></presence>");
+    }
+    let shown = |user: &str| format!("<presence from='{user}@localhost/r' to='gw.localhost'/>");
+    let later = |user: &str| {
+        let tag = format!("<presence from='{user}@localhost/r' to='gw.localhost'>");
+        format!("{tag}<status>later</status></presence>")
+    };
+    let mut of_two = Vec::new();
+    for user in &users {
+        let words = later(user);
+        wait_for(&words, || one.has(&words) || two.has(&words));
+        let is_of_two = two.has(&words);
+        assert_ne!(is_of_two, one.has(&words), "{user} is the one's or the other's");
+        assert_eq!(two.has(&shown(user)), is_of_two, "whose {user} is, hears of him at once");
+        of_two.extend(is_of_two.then_some(user));
+    }
+    assert!((1..users.len()).contains(&of_two.len()), "{of_two:?}");
+    drop(two);
+    for user in of_two {
+        let words = later(user);
+        wait_for(&words, || one.has(&words));
+    }
 }

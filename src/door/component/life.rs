@@ -10,7 +10,8 @@ use tokio::time::{interval, sleep, timeout};
 use tracing::debug;
 
 use crate::door::c2s::FAREWELL_TIME_MAX;
-use crate::door::component::{Door, info, privilege};
+use crate::door::component::config::Component;
+use crate::door::component::{Door, info, nested, privilege};
 use crate::door::recent::Recent;
 use crate::drain::Drain;
 use crate::metrics;
@@ -109,6 +110,9 @@ impl Stream {
                 }
                 _ = refresh.tick() => {
                     info::ask(&self.instance, self.door.speaker());
+                    if let Some(component) = self.component() {
+                        nested::ask(&self.instance, component, self.door.speaker());
+                    }
                     continue;
                 }
                 turn = connection.turn(&self.outbox) => turn,
@@ -128,15 +132,27 @@ impl Stream {
 
     fn tell_privileges(&self) {
         let Some((domain, _)) = self.instance.domains.first() else { return };
-        let component = self.door.config.domains.get(domain);
-        let told = component.map(|one| one.privileges.told(self.door.speaker(), domain));
-        if let Some(told) = told.flatten() {
+        let Some(component) = self.component() else { return };
+        let speaker = self.door.speaker();
+        let privileges = component.privileges.told(speaker, domain);
+        let delegated = info::delegated(component, speaker, domain);
+        for told in [privileges, delegated].into_iter().flatten() {
             self.instance.ask(&told);
         }
-        let delegated = component.map(|one| info::delegated(one, self.door.speaker(), domain));
-        if let Some(told) = delegated.flatten() {
-            self.instance.ask(&told);
-        }
+    }
+
+    /// What the operator has decided about it.
+    fn component(&self) -> Option<&Component> {
+        let (domain, _) = self.instance.domains.first()?;
+        self.door.config.domains.get(domain)
+    }
+
+    /// Looks whether a stanza is an answer to one of our own questions; says
+    /// whether it was, and anything is other than it was.
+    fn heard(&self, stanza: &Stanza) -> Option<bool> {
+        let speaker = self.door.speaker();
+        info::heard(&self.instance, speaker, stanza)
+            .or_else(|| nested::heard(&self.instance, self.component()?, speaker, stanza))
     }
 
     /// Takes what still comes, until the component closes its stream.
@@ -202,7 +218,7 @@ impl Stream {
             return Err(StreamError::new(StreamCondition::InvalidFrom, words));
         }
         let stanza = taken(stanza, COMPONENT, Depth::All);
-        match info::heard(&self.instance, self.door.speaker(), &stanza) {
+        match self.heard(&stanza) {
             Some(true) => self.door.components.tell(&self.instance),
             Some(false) => {}
             None => {

@@ -6,6 +6,7 @@ pub mod config;
 mod entry;
 mod info;
 mod life;
+mod nested;
 pub mod privilege;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! What a component may do in the name of our accounts (XEP-0356): messages,
 //! rosters, and requests of some namespaces, as far as the operator has granted
-//! it. Presence of our accounts is not shown to it.
+//! it. Whose presence it hears is the business of `router/watching`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::door::component::Door;
+use crate::router::components::Watches;
 use crate::router::instance::Instance;
 use crate::xml::element::Element;
 use crate::xmpp::error::StanzaCondition;
@@ -25,6 +26,8 @@ pub struct Privileges {
     pub message: bool,
     /// What it may do with their rosters.
     pub roster: Access,
+    /// Whose presence it hears.
+    pub presence: Watches,
     /// What it may ask in their names, by the namespace of the request.
     pub iq: BTreeMap<String, Access>,
 }
@@ -79,6 +82,11 @@ impl Privileges {
         }
         if self.message {
             told = told.child(perm("message", "outgoing"));
+        }
+        match self.presence {
+            Watches::None => {}
+            Watches::ManagedEntity => told = told.child(perm("presence", "managed_entity")),
+            Watches::Roster => told = told.child(perm("presence", "roster")),
         }
         if !self.iq.is_empty() {
             let namespaces = self.iq.iter().map(|(ns, access)| {
