@@ -4,8 +4,8 @@
 //!
 //! `scripts/bench peers` builds what is needed and runs all of it; names of
 //! parts as arguments run only these: `chat`, `chat-tls`, `latency`, `login`,
-//! `component`, `memory`, `memory-tls`, `across`, `presence`, `storm`. What was
-//! measured is also written to `target/bench-peers.json`.
+//! `component`, `memory`, `memory-tls`, `across`, `presence`, `storm`,
+//! `both-cores`, `growth`. What was measured is also written to `target/bench-peers.json`.
 
 #![allow(dead_code, unreachable_pub)]
 
@@ -14,6 +14,8 @@ mod support;
 
 #[path = "peers/ejabberd.rs"]
 mod ejabberd;
+#[path = "peers/growth.rs"]
+mod growth;
 #[path = "peers/ours.rs"]
 mod ours;
 #[path = "peers/prosody.rs"]
@@ -59,6 +61,8 @@ const SOURCES: &str = "4";
 struct Stage {
     folder: TempDir,
     load: PathBuf,
+    /// Servers and load go where they like, not each to its core.
+    is_free: bool,
 }
 
 impl Stage {
@@ -66,7 +70,7 @@ impl Stage {
         let here = std::env::current_exe().expect("ourselves");
         let load = here.ancestors().nth(2).expect("a target").join("examples/jabiru-load");
         assert!(load.exists(), "build it first: cargo build --release --example jabiru-load");
-        Stage { folder: tempfile::tempdir().expect("a folder"), load }
+        Stage { folder: tempfile::tempdir().expect("a folder"), load, is_free: false }
     }
 
     fn papers(&self) -> PathBuf {
@@ -77,7 +81,12 @@ impl Stage {
     }
 
     fn places(&self, count: usize) -> Vec<Place> {
-        vec![Place { wrap: bound(CORES[0]), ..Place::default() }; count]
+        vec![Place { wrap: self.wrap(), ..Place::default() }; count]
+    }
+
+    /// The words before a server.
+    fn wrap(&self) -> Vec<String> {
+        if self.is_free { Vec::new() } else { bound(CORES[0]) }
     }
 
     /// One node of each, all at once: an idle one takes nothing.
@@ -88,7 +97,7 @@ impl Stage {
         vec![
             Box::new(Ours::start(self.places(1))),
             Box::new(Ejabberd::start(self.places(1), folder, &self.papers())),
-            Box::new(Prosody::start(bound(CORES[0]), folder, &chain, &key)),
+            Box::new(Prosody::start(self.wrap(), folder, &chain, &key)),
         ]
     }
 
@@ -118,6 +127,9 @@ impl Stage {
     }
 
     fn command(&self) -> Command {
+        if self.is_free {
+            return Command::new(&self.load);
+        }
         let mut load = Command::new("taskset");
         load.args(["-c", CORES[1]]).arg(&self.load);
         load
@@ -191,12 +203,14 @@ fn main() {
             table.keep(&kept);
         }
     }
-    let others: [OwnPart; 5] = [
+    let others: [OwnPart; 7] = [
         ("memory", |stage, table| memory(stage, false, table)),
         ("memory-tls", |stage, table| memory(stage, true, table)),
         ("across", across),
         ("presence", presence),
         ("storm", storm),
+        ("both-cores", growth::both_cores),
+        ("growth", growth::growth),
     ];
     for (_, part) in others.iter().filter(|(name, _)| wanted(name)) {
         part(&stage, &mut table);

@@ -28,12 +28,17 @@ use jabiru::cluster::table::Table;
 use jabiru::metrics;
 use jabiru::units::Span;
 
+/// The program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Sessions of the snapshot, and of the node that dies.
 const SNAPSHOT: u64 = 1_000_000;
 const DEAD: u64 = 100_000;
 
-/// Accounts that are looked up.
+/// Accounts that are looked up, and those of them that are again and again.
 const LOOK_UPS: u64 = 1_000_000;
+const BUSY: usize = 1_000;
 
 /// How often a node dies.
 const DEATHS: usize = 5;
@@ -155,11 +160,15 @@ fn look_up(sessions: &Table<SessionRow>) {
         .map(|number| account(0, number.wrapping_mul(0x9e37_79b9) % SNAPSHOT + 1))
         .collect();
     support::wait_for("its rows are seen", || !sessions.find(&keys[0]).is_empty());
-    let begin = Instant::now();
-    let found: usize = keys.iter().map(|key| sessions.find(key).len()).sum();
-    let each = begin.elapsed() / u32::try_from(LOOK_UPS).expect("few");
-    assert!(found >= keys.len(), "all are there");
-    println!("one of them is looked up in {each:.0?}");
+    let time = |keys: &mut dyn Iterator<Item = &String>| {
+        let begin = Instant::now();
+        let found: usize = keys.map(|key| sessions.find(key).len()).sum();
+        assert!(found as u64 >= LOOK_UPS, "all are there");
+        begin.elapsed() / u32::try_from(LOOK_UPS).expect("few")
+    };
+    let far = time(&mut keys.iter());
+    let near = time(&mut keys.iter().take(BUSY).cycle().take(keys.len()));
+    println!("one of them is looked up in {far:.0?}, one of {BUSY} that are busy in {near:.0?}");
 }
 
 /// From the death of a node with many sessions until none of them is found.

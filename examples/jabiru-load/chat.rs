@@ -28,6 +28,9 @@ const LAST_TIME_MAX: Duration = Duration::from_secs(10);
 /// is as exact as this, and the kernel's timer, which takes as much again.
 const NAP: Duration = Duration::from_micros(20);
 
+/// Sessions of one account among those that say nothing.
+const IDLE_RESOURCES: usize = 20;
+
 /// How it is measured.
 #[derive(Args, Clone, Debug)]
 pub struct Chat {
@@ -44,6 +47,10 @@ pub struct Chat {
     /// of today's clients, 470 bytes.
     #[arg(long, default_value_t = 300)]
     pub body: usize,
+    /// Sessions beside, of the accounts behind those who chat, 20 of each: they
+    /// say nothing.
+    #[arg(long, default_value_t = 0)]
+    pub idle: usize,
     /// Against `jabiru-load relay`.
     #[arg(long)]
     pub bare: bool,
@@ -256,6 +263,13 @@ async fn enter(target: &Target, bare: bool) -> anyhow::Result<Vec<Client>> {
     Ok(clients)
 }
 
+/// Those who are only there.
+async fn enter_idle(target: &Target, count: usize) -> anyhow::Result<Vec<Client>> {
+    let first = target.first + target.users;
+    let others = Target { first, users: count, resources: IDLE_RESOURCES, ..target.clone() };
+    log_all_in(&others, count).await
+}
+
 fn body(chat: &Chat) -> Rc<str> {
     "x".repeat(chat.body).into()
 }
@@ -263,6 +277,7 @@ fn body(chat: &Chat) -> Rc<str> {
 /// Every message is answered.
 pub async fn closed(target: &Target, chat: &Chat) -> anyhow::Result<()> {
     let shared = Shared::new()?;
+    let _idle = enter_idle(target, chat.idle).await?;
     let clients = enter(target, chat.bare).await?;
     let jids: Vec<String> = clients.iter().map(|client| client.jid.clone()).collect();
     let mut talkers = Vec::new();

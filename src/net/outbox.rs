@@ -13,6 +13,10 @@ use bytes::Bytes;
 /// one `writev`; 64 fill a socket buffer with chat messages (a guess).
 const PIECES_PER_WRITE_MAX: usize = 64;
 
+/// Room that an empty outbox keeps for the next pieces. A guess: what a person is
+/// told at a time; a crowd's presence must not stay as room for ever.
+const PIECES_KEPT: usize = 8;
+
 /// One piece to write, with a token that is dropped when the piece has been
 /// handed to the kernel.
 #[derive(Debug)]
@@ -211,7 +215,7 @@ impl<T> Outbox<T> {
         hands.extend(queue.items.drain(..count));
         let waiting = queue.items.iter().chain(&queue.behind);
         queue.bytes = waiting.map(|item| item.bytes.len()).sum();
-        if queue.items.is_empty() && queue.items.capacity() > PIECES_PER_WRITE_MAX {
+        if queue.items.is_empty() && queue.items.capacity() > PIECES_KEPT {
             queue.items = VecDeque::new();
         }
         Poll::Ready(Work::Write)

@@ -3,8 +3,8 @@
 //!
 //! - an index by bucket, so that what differs is found without reading the rest,
 //! - an index of the tombstones by their time, so that the old ones are found,
-//! - the sums of the buckets as of the last checkpoint, and a journal of what
-//!   each commit has changed of them since,
+//! - the sums of the buckets, each group as of some commit, and a journal of
+//!   what each commit has changed of them since,
 //! - what this node remembers of itself.
 
 use crate::cluster::durable::Table;
@@ -37,14 +37,18 @@ pub const FORMAT_KEY: &[u8] = &[MARK, b'f'];
 /// What the node remembers of itself stands here.
 pub const MARKS_KEY: &[u8] = &[MARK, b'm'];
 
-/// How many rows there were at the last checkpoint.
+/// How many rows there were, and as of which commit.
 pub const COUNT_KEY: &[u8] = &[MARK, b'c'];
 
 /// Written and removed again, to see whether a store works.
 pub const PROBE_KEY: &[u8] = &[MARK, b'p'];
 
 /// The layout described here.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
+
+/// The layouts that can be read: in the first, the sums of all groups are as of
+/// the beginning of the journal.
+pub const READABLE: std::ops::RangeInclusive<u8> = 1..=FORMAT;
 
 /// A row's key in the store.
 pub fn row_key(table: Table, key: &[u8]) -> Vec<u8> {

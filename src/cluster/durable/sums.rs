@@ -1,9 +1,11 @@
 //! How the rows of each bucket sum up, whatever their order: equal on two
 //! nodes that have the same rows. Kept with the rows, so that no row is read
-//! when a node starts.
+//! when a node starts: the sums of each group as of some commit, and a journal
+//! of the commits since. When which is written is the business of `ledger`.
 
 use std::collections::BTreeMap;
 use std::hash::Hasher;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +37,43 @@ pub struct Delta {
     pub rows: i64,
 }
 
+/// How far what a store keeps of its sums goes.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// The journal's first and next number.
+    pub journal: Range<u64>,
+    /// For each group: the first commit that is not in its sums.
+    groups: Vec<u64>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { journal: 0..0, groups: vec![0; GROUPS] }
+    }
+}
+
+impl Kept {
+    fn of(&self, group: u8) -> u64 {
+        self.groups.get(usize::from(group)).copied().unwrap_or(0)
+    }
+
+    /// The group that was not written for the longest time.
+    pub fn oldest(&self) -> u8 {
+        (0..=u8::MAX).min_by_key(|group| self.of(*group)).unwrap_or(0)
+    }
+
+    /// A group is written as it is before the commit `as_of`. What the journal
+    /// need not have any more.
+    pub fn write(&mut self, group: u8, as_of: u64) -> Range<u64> {
+        if let Some(of) = self.groups.get_mut(usize::from(group)) {
+            *of = as_of;
+        }
+        let begin = self.journal.start;
+        self.journal.start = self.of(self.oldest()).clamp(begin, self.journal.end);
+        begin..self.journal.start
+    }
+}
+
 impl Default for Sums {
     fn default() -> Self {
         Self { buckets: vec![0; BUCKETS], groups: vec![0; GROUPS], rows: 0 }
@@ -51,56 +90,70 @@ impl Delta {
 }
 
 impl Sums {
-    /// The sums in a store, and the journal's first and next number.
+    /// The sums in a store, and how far they and its journal go.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn read(reads: &dyn Reads) -> Result<(Self, std::ops::Range<u64>), StoreError> {
-        let mut sums = Self::default();
-        for group in 0..=u8::MAX {
+    pub fn read(reads: &dyn Reads) -> Result<(Self, Kept), StoreError> {
+        let (mut sums, mut kept) = (Self::default(), Kept::default());
+        for (group, as_of) in (0..=u8::MAX).zip(&mut kept.groups) {
             let Some(stored) = reads.get(&sums_key(group))? else { continue };
-            let (words, _) = stored.as_chunks::<8>();
-            let words = words.iter().map(|word| u64::from_le_bytes(*word));
+            let words = words(&stored);
+            *as_of = words.get(GROUP_BUCKETS).copied().unwrap_or(0);
             let buckets = (0..).map(|at: u16| (u16::from(group) << 8) + at).zip(words);
             sums.add(&Delta { buckets: buckets.take(GROUP_BUCKETS).collect(), rows: 0 });
         }
-        let count = reads.get(COUNT_KEY)?.and_then(|count| count.try_into().ok());
-        sums.rows = count.map_or(0, u64::from_le_bytes);
-        let mut journal = 0..0;
+        let count = words(&reads.get(COUNT_KEY)?.unwrap_or_default());
+        sums.rows = count.first().copied().unwrap_or(0);
+        let counted = count.get(1).copied().unwrap_or(0);
         let mut from = Vec::new();
         loop {
             let entries = reads.scan(JOURNAL_PREFIX, &from, READ_ENTRIES)?;
             for (key, entry) in &entries {
                 let number = number_of_journal(key).unwrap_or(0);
-                if journal.is_empty() {
-                    journal.start = number;
+                if kept.journal.is_empty() {
+                    kept.journal.start = number;
                 }
-                journal.end = number + 1;
+                kept.journal.end = number + 1;
                 let damaged = |_| StoreError {
                     place: "journal".into(),
                     reason: "an entry of it cannot be read".into(),
                 };
-                sums.add(&postcard::from_bytes(entry).map_err(damaged)?);
+                let mut delta: Delta = postcard::from_bytes(entry).map_err(damaged)?;
+                delta.buckets.retain(|bucket, _| number >= kept.of(group_of(*bucket)));
+                if number < counted {
+                    delta.rows = 0;
+                }
+                sums.add(&delta);
             }
             match entries.last() {
                 Some((last, _)) if entries.len() == READ_ENTRIES => {
                     from = [last, &[0][..]].concat();
                 }
-                _ => return Ok((sums, journal)),
+                _ => break,
             }
         }
+        // a number that is in the sums of a group is not given again
+        let next = kept.groups.iter().copied().max().unwrap_or(0);
+        if kept.journal.is_empty() {
+            kept.journal = next..next;
+        }
+        Ok((sums, kept))
     }
 
-    /// All of it, to be written.
-    pub fn written(&self) -> Vec<Write> {
-        let mut writes: Vec<Write> = (0..=u8::MAX)
-            .map(|group| {
-                let sums = self.group(group).iter().flat_map(|sum| sum.to_le_bytes());
-                Write::Put(sums_key(group), sums.collect())
-            })
-            .collect();
-        writes.push(Write::Put(COUNT_KEY.to_vec(), self.rows.to_le_bytes().to_vec()));
-        writes
+    /// The sums of a group and the count of rows, to be written, as they are
+    /// after all commits below `as_of` and this one.
+    pub fn written(&self, group: u8, last: &Delta, as_of: u64) -> [Write; 2] {
+        let added = |bucket| last.buckets.get(&bucket).copied().unwrap_or(0);
+        let buckets = (u16::from(group) << 8..=u16::MAX).zip(self.group(group));
+        let sums = buckets.map(|(bucket, sum)| sum.wrapping_add(added(bucket)));
+        let rows = self.rows.saturating_add_signed(last.rows);
+        let bytes =
+            |words: &mut dyn Iterator<Item = u64>| words.flat_map(u64::to_le_bytes).collect();
+        [
+            Write::Put(sums_key(group), bytes(&mut sums.chain([as_of]))),
+            Write::Put(COUNT_KEY.to_vec(), bytes(&mut [rows, as_of].into_iter())),
+        ]
     }
 
     /// A commit has been made.
@@ -157,6 +210,10 @@ impl Sums {
     }
 }
 
+fn words(stored: &[u8]) -> Vec<u64> {
+    stored.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
+}
+
 /// What a row adds to the sum of its bucket.
 pub fn weight(stored_key: &[u8], stored: &[u8]) -> u64 {
     let mut sip = Sip::default();
@@ -199,9 +256,11 @@ mod tests {
         delta.replace(3, None, Some(1));
         delta.replace(u16::MAX, None, Some(u64::MAX));
         sums.add(&delta);
-        store.write(&sums.written()).expect("written");
-        let (read, journal) = Sums::read(&store).expect("readable");
+        for group in 0..=u8::MAX {
+            store.write(&sums.written(group, &Delta::default(), 7)).expect("written");
+        }
+        let (read, kept) = Sums::read(&store).expect("readable");
         assert_eq!((read.digest(), read.rows()), (sums.digest(), 2));
-        assert!(journal.is_empty());
+        assert!(kept.journal.is_empty() && kept.groups.iter().all(|as_of| *as_of == 7));
     }
 }
