@@ -48,8 +48,12 @@ const CHATTING: usize = 200;
 /// Where the bare relay listens.
 const RELAY: &str = "127.0.0.1:5999";
 
-/// Idle sessions, and those who come back.
+/// Idle sessions, and those who come back; fewer where a process may not have as
+/// many open files.
 const MANY: usize = 20_000;
+
+/// Files that a process needs besides.
+const OTHER_FILES: usize = 1_000;
 
 /// Sessions of one account among the many.
 const RESOURCES: usize = 20;
@@ -148,6 +152,13 @@ impl Stage {
         relay.end();
         said
     }
+}
+
+/// So many sessions, or as many as one process may have.
+fn at_most(sessions: usize) -> usize {
+    let (_, files) = rlimit::getrlimit(rlimit::Resource::NOFILE).expect("a limit");
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    sessions.min(files.saturating_sub(OTHER_FILES) / RESOURCES * RESOURCES)
 }
 
 /// A process that ends with this.
@@ -315,16 +326,17 @@ fn component(stage: &Stage, services: &[Box<dyn Service>], table: &mut Table) {
 
 /// Idle sessions: fresh processes each time.
 fn memory(stage: &Stage, tls: bool, table: &mut Table) {
-    let row = if tls { "bytes of an idle session, TLS" } else { "bytes of an idle session" };
-    let (count, resources) = (MANY.to_string(), RESOURCES.to_string());
+    let many = at_most(MANY);
+    let row = format!("bytes of one of {many} idle sessions{}", if tls { ", TLS" } else { "" });
+    let (count, resources) = (many.to_string(), RESOURCES.to_string());
     let words =
         ["--users", &count, "--resources", &resources, "--sources", SOURCES, "--at-once", "32"];
     for _ in 0..LONG_RUNS {
         let services = stage.single();
-        people(stage, &services, MANY, RESOURCES);
+        people(stage, &services, many, RESOURCES);
         for service in &services {
             let said = stage.load("idle", service.as_ref(), tls, &words);
-            table.add(row, service.name(), &said["bytes_each"]);
+            table.add(&row, service.name(), &said["bytes_each"]);
         }
     }
 }
@@ -360,7 +372,8 @@ fn presence(stage: &Stage, table: &mut Table) {
 
 /// A node of three is killed, with a third of the many on it; those come back.
 fn storm(stage: &Stage, table: &mut Table) {
-    let all = 3 * MANY;
+    let all = at_most(3 * MANY);
+    let row = format!("a third of {all} come back, seconds");
     let (count, resources) = (all.to_string(), RESOURCES.to_string());
     let mut services = stage.clusters(3);
     people(stage, &services, all, RESOURCES);
@@ -379,7 +392,7 @@ fn storm(stage: &Stage, table: &mut Table) {
                 &last,
             ];
             let said = stage.load("storm", service.as_ref(), false, &words);
-            table.add("20,000 come back, seconds", service.name(), &said["seconds"]);
+            table.add(&row, service.name(), &said["seconds"]);
             service.kill_last();
         }
     }

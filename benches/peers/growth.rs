@@ -4,7 +4,7 @@
 use crate::ours::Ours;
 use crate::server::Service;
 use crate::table::Table;
-use crate::{CHATTING, RESOURCES, RUNS, SOURCES, Stage, people};
+use crate::{CHATTING, RESOURCES, RUNS, SOURCES, Stage, at_most, people};
 
 /// Sessions on a node.
 const SESSIONS: [usize; 2] = [500, 50_000];
@@ -39,12 +39,13 @@ fn sessions(stage: &Stage, table: &mut Table) {
     let services: Vec<Box<dyn Service>> = vec![Box::new(Ours::start(stage.places(1)))];
     let ours = services[0].as_ref();
     people(stage, &services, CHATTING, 1);
-    let (chatting, most) = (CHATTING.to_string(), SESSIONS[1].to_string());
+    let counts = SESSIONS.map(at_most);
+    let (chatting, most) = (CHATTING.to_string(), counts[1].to_string());
     let resources = RESOURCES.to_string();
     let words = ["--first", &chatting, "--users", &most, "--resources", &resources];
     stage.load("register", ours, false, &words);
     for _ in 0..RUNS {
-        for count in SESSIONS {
+        for count in counts {
             let idle = (count - CHATTING).to_string();
             let words =
                 ["--users", &chatting, "--seconds", "8", "--idle", &idle, "--sources", SOURCES];
