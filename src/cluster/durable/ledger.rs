@@ -18,8 +18,8 @@ use crate::storage::{Reads, Rows, StoreError, Write};
 
 /// Commits from one group of sums that is written with them to the next: after
 /// 256 times as many, all groups have been, and no more journal entries than
-/// that are read when a node starts. A guess. Measured: all groups in one
-/// commit held changes up for 20 ms (`benches/README.md`).
+/// that are read when a node starts. A guess: all groups in one commit are half
+/// a MiB, and other changes would wait for it.
 const COMMITS_PER_GROUP: u64 = 4;
 
 /// Tombstones removed by one intent. A guess: a commit of so many takes some
