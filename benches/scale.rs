@@ -28,10 +28,6 @@ use jabiru::cluster::table::Table;
 use jabiru::metrics;
 use jabiru::units::Span;
 
-/// The program's.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Sessions of the snapshot, and of the node that dies.
 const SNAPSHOT: u64 = 1_000_000;
 const DEAD: u64 = 100_000;
