@@ -5,7 +5,10 @@
 //! What declares no namespace takes that of its stream by itself. Here is what
 //! declares it: seldom, and so nothing is copied until it is found.
 
+use std::ops::Range;
+
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::xml::escape::attribute_value;
 use crate::xml::tag::{EndOfTag, Kind, Next, Reader};
@@ -55,6 +58,14 @@ pub fn translated(bytes: &Bytes, from: &str, to: &str, depth: Depth) -> Bytes {
     }
 }
 
+/// A declaration of the namespace that is looked for.
+struct Declaration {
+    is_default: bool,
+    /// Where what stands before it ends.
+    before: usize,
+    value: Range<usize>,
+}
+
 /// Writes all up to the last change, and says how far that was.
 fn rewrite(bytes: &[u8], from: &str, to: &str, depth: Depth, out: &mut Vec<u8>) -> Option<usize> {
     const DATA: &[u8] = b"<![CDATA[";
@@ -77,32 +88,51 @@ fn rewrite(bytes: &[u8], from: &str, to: &str, depth: Depth, out: &mut Vec<u8>) 
             continue;
         }
         let is_inside = open.last().copied().unwrap_or(true);
-        let is_meant = depth == Depth::All || is_inside;
-        let mut is_content = is_inside && name.prefix.range().is_empty();
+        let is_prefixed = !name.prefix.range().is_empty();
+        // of the namespace `from`, unless a declaration says otherwise
+        let mut is_own = !is_prefixed;
+        let mut found: SmallVec<[Declaration; 2]> = SmallVec::new();
         let mut end = name.whole.range().end;
-        loop {
+        let kind = loop {
             match reader.attribute().ok()? {
-                Next::End(Kind::Empty) => break,
-                Next::End(_) => {
-                    open.push(is_content);
-                    break;
-                }
-                Next::Attribute(name, value) => {
-                    let whole = name.whole.of(bytes);
-                    let is_declaration = whole == "xmlns" || whole.starts_with("xmlns:");
-                    let is_from = is_declaration && attribute_value(value.of(bytes)) == from;
-                    is_content &= is_from || whole != "xmlns";
-                    if is_from && is_inside && whole == "xmlns" {
-                        // it only says what is so anyway
-                        out.extend_from_slice(bytes.get(copied..end)?);
-                        copied = value.range().end + 1;
-                    } else if is_meant && is_from {
-                        out.extend_from_slice(bytes.get(copied..value.range().start)?);
-                        out.extend_from_slice(to.as_bytes());
-                        copied = value.range().end;
+                Next::End(kind) => break kind,
+                Next::Attribute(attribute, value) => {
+                    let whole = attribute.whole.of(bytes);
+                    let is_default = whole == "xmlns";
+                    if is_default || whole.starts_with("xmlns:") {
+                        let is_from = attribute_value(value.of(bytes)) == from;
+                        let is_of_name = match is_prefixed {
+                            true => whole.strip_prefix("xmlns:") == Some(name.prefix.of(bytes)),
+                            false => is_default,
+                        };
+                        if is_of_name {
+                            is_own = is_from;
+                        }
+                        if is_from {
+                            found.push(Declaration {
+                                is_default,
+                                before: end,
+                                value: value.range(),
+                            });
+                        }
                     }
                     end = value.range().end + 1;
                 }
+            }
+        };
+        let is_content = is_inside && is_own;
+        if kind == Kind::Start {
+            open.push(is_content);
+        }
+        for one in found.iter().filter(|_| depth == Depth::All || is_content) {
+            if is_content && one.is_default {
+                // it only says what is so anyway
+                out.extend_from_slice(bytes.get(copied..one.before)?);
+                copied = one.value.end + 1;
+            } else {
+                out.extend_from_slice(bytes.get(copied..one.value.start)?);
+                out.extend_from_slice(to.as_bytes());
+                copied = one.value.end;
             }
         }
     }
@@ -162,12 +192,19 @@ mod tests {
             "<a xmlns='u'/><c xmlns = \"jabber:client\" x='2'/>",
             "<a xmlns='u'/><c x='2'/>",
         );
+        check(
+            Depth::Content,
+            "<c:a xmlns:c='jabber:client'><b xmlns='jabber:client'/></c:a>",
+            "<c:a xmlns:c='jabber:component:accept'><b/></c:a>",
+        );
     }
 
     #[test]
     fn what_is_inside_other_namespaces_stays_as_it_is() {
         for payload in [
             "<p:a xmlns:p='u'><b xmlns='jabber:client'/></p:a>",
+            "<p:f xmlns:p='u' xmlns='jabber:client'><message/></p:f>",
+            "<f xmlns:c='jabber:client' xmlns='u'><c:message/></f>",
             "<a xmlns='jabber:server'><b xmlns='jabber:client'/></a>",
             "<a><b xmlns='u'/></a>",
             "<body>jabber:client &lt;a xmlns='jabber:client'&gt;</body>",
