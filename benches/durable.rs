@@ -3,17 +3,19 @@
 //! how a node with a million accounts starts. It prints lines for
 //! `benches/README.md`.
 //!
-//! `cargo bench --bench durable` runs all of it; `-- changes` or `-- open` one
-//! part. The second writes half a GB.
+//! `cargo bench --bench durable` runs all of it; `-- changes`, `-- paced` or
+//! `-- open` one part. The last writes half a GB.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use jabiru::cluster::config::Config;
@@ -35,6 +37,13 @@ use support::Nodes;
 /// Accounts of the large store.
 const ACCOUNTS: u64 = 1_000_000;
 
+/// The file in which pages are written without all else: a store of some
+/// thousand changes.
+const FILE_BYTES: u64 = 16 << 20;
+
+/// A page of the store.
+const PAGE_BYTES: u64 = 4_096;
+
 /// What an account's row holds: SCRAM keys of two kinds.
 const ACCOUNT_BYTES: usize = 150;
 
@@ -45,6 +54,13 @@ fn main() {
         bare();
         tokio::runtime::Runtime::new().expect("a runtime").block_on(changes());
         bare();
+    }
+    if wanted("paced") {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        for _ in 0..3 {
+            alone(500);
+            runtime.block_on(only_paced());
+        }
     }
     if wanted("open") {
         open();
@@ -68,6 +84,68 @@ fn bare() {
         begin.elapsed()
     };
     tell("a bare write of 4 KiB and its sync", (0..1_000).map(write).collect());
+}
+
+/// Pages that a commit of one change writes, about: leaf, branches and the
+/// tables of the store, counted in a trace of its writes.
+const COMMIT_PAGES: usize = 6;
+
+/// A change that waits for the disk alone, and who hears that it is synced.
+type Alone = mpsc::Sender<()>;
+
+/// The syncs of so many changes a second without all else: a file for each of
+/// three nodes, written by a thread that takes whatever waits into one sync;
+/// a change is synced at one of them, then at both others. What a change can
+/// take at best on this disk.
+fn alone(rate: u32) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let writers: Vec<mpsc::Sender<Alone>> = ["a", "b", "c"]
+        .iter()
+        .map(|name| {
+            let file = fs::File::create(folder.path().join(name)).expect("a file");
+            file.write_all_at(&vec![7; FILE_BYTES as usize], 0).expect("written");
+            file.sync_all().expect("synced");
+            let (sender, waiting) = mpsc::channel::<Alone>();
+            thread::spawn(move || {
+                while let Ok(first) = waiting.recv() {
+                    let mut all = vec![first];
+                    all.extend(waiting.try_iter());
+                    for _ in 0..COMMIT_PAGES {
+                        let page = rand::random_range(0..FILE_BYTES / PAGE_BYTES);
+                        let page = file.write_all_at(&[8; PAGE_BYTES as usize], page * PAGE_BYTES);
+                        page.expect("written");
+                    }
+                    file.sync_data().expect("synced");
+                    // whoever measures may have ended
+                    for one in all {
+                        let _ = one.send(());
+                    }
+                }
+            });
+            sender
+        })
+        .collect();
+    let begin = Instant::now();
+    let changes: Vec<_> = (0..rate * 10)
+        .map(|number| {
+            let due = begin + Duration::from_secs(1) * number / rate;
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            let writers = writers.clone();
+            thread::spawn(move || {
+                let begin = Instant::now();
+                let home = number as usize % writers.len();
+                let (told, hears) = mpsc::channel();
+                writers[home].send(told.clone()).expect("it lives");
+                hears.recv().expect("synced");
+                let others = writers.iter().enumerate().filter(|(at, _)| *at != home);
+                others.for_each(|(_, other)| other.send(told.clone()).expect("it lives"));
+                hears.iter().take(2).for_each(drop);
+                begin.elapsed()
+            })
+        })
+        .collect();
+    let times = changes.into_iter().map(|change| change.join().expect("it ran")).collect();
+    tell(&format!("the syncs alone of {rate} changes a second"), times);
 }
 
 struct Member {
@@ -100,17 +178,7 @@ fn member(name: &str, seeds: Vec<String>, cookie: &Arc<Keyring>, folder: &Path) 
 
 async fn changes() {
     let folder = tempfile::tempdir().expect("a folder");
-    let cookie = Keyring::of(&Cookie::generate().expect("random bytes"));
-    let first = member("a", Vec::new(), &cookie, folder.path());
-    let seeds = vec![first.durable.cluster().address().to_string()];
-    let mut nodes = vec![first];
-    nodes.push(member("b", seeds.clone(), &cookie, folder.path()));
-    nodes.push(member("c", seeds, &cookie, folder.path()));
-    for node in &nodes {
-        while node.durable.cluster().members().count() < 3 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
+    let nodes = three(folder.path()).await;
     for callers in [1, 64, 1_024] {
         many(&nodes, callers).await;
     }
@@ -120,6 +188,31 @@ async fn changes() {
     for node in nodes {
         node.running.leave().await;
     }
+}
+
+/// 500 changes a second, on stores that hold nothing else.
+async fn only_paced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nodes = three(folder.path()).await;
+    paced(&nodes, 500).await;
+    for node in nodes {
+        node.running.leave().await;
+    }
+}
+
+async fn three(folder: &Path) -> Vec<Member> {
+    let cookie = Keyring::of(&Cookie::generate().expect("random bytes"));
+    let first = member("a", Vec::new(), &cookie, folder);
+    let seeds = vec![first.durable.cluster().address().to_string()];
+    let mut nodes = vec![first];
+    nodes.push(member("b", seeds.clone(), &cookie, folder));
+    nodes.push(member("c", seeds, &cookie, folder));
+    for node in &nodes {
+        while node.durable.cluster().members().count() < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    nodes
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -11,6 +11,7 @@ mod federated;
 pub mod life;
 pub mod operated;
 mod remembered;
+mod tickets;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -195,15 +196,17 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
     tokio::spawn(Arc::clone(&router).keep_out());
     let rooms =
         mesh::Rooms { router, sessions: Arc::clone(&sessions), durable: Arc::clone(&durable) };
-    let questioned = Arc::clone(&admin);
+    let (questioned, sealing) = (Arc::clone(&admin), Arc::clone(&certificates));
     let mesh = tokio::spawn(mesh::serve(rooms, events, move |question| {
         let question = questioned.draining.answer(question);
+        let question = question.and_then(|question| tickets::answer(&sealing, question));
         if let Some(question) = question.and_then(|question| questioned.answer(question)) {
             warn!(topic = question.topic, "a node asks what we do not know; is it newer?");
         }
     }));
     tokio::spawn(Arc::clone(&durable).keep_equal());
     tokio::spawn(registry.keep());
+    tokio::spawn(tickets::share(Arc::clone(&certificates), Arc::clone(&cluster)));
     tokio::spawn(remembered::keep_nodes(Arc::clone(&cluster), data_dir.clone()));
     tokio::spawn(remembered::keep_events(Arc::clone(&cluster), data_dir));
     tokio::spawn(report::watch_clocks(Arc::clone(&admin)));

@@ -1,8 +1,9 @@
 //! One client: from the socket to a bound session, and then bytes in and out.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -13,6 +14,7 @@ use jabiru::net::peer_tls::Anybody;
 use jabiru::net::socket::Socket;
 use jabiru::stream::sasl::hash::Hash;
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -41,7 +43,9 @@ pub struct Client {
 #[derive(Clone)]
 pub struct Dialer {
     target: Target,
-    tls: TlsConnector,
+    tls: Arc<ClientConfig>,
+    /// Where tickets are wanted: the devices of those who were there.
+    remembered: Arc<Mutex<HashMap<usize, Arc<ClientConfig>>>>,
 }
 
 impl Dialer {
@@ -52,10 +56,26 @@ impl Dialer {
             .dangerous()
             .with_custom_certificate_verifier(Anybody::new())
             .with_no_client_auth();
+        config.resumption = Resumption::disabled();
         if target.tls == Tls::Direct {
             config.alpn_protocols = vec![b"xmpp-client".to_vec()];
         }
-        Ok(Dialer { target: target.clone(), tls: TlsConnector::from(Arc::new(config)) })
+        let (target, remembered) = (target.clone(), Arc::default());
+        Ok(Dialer { target, tls: Arc::new(config), remembered })
+    }
+
+    /// What this session's device knows of the server.
+    fn tls_of(&self, number: usize) -> Arc<ClientConfig> {
+        if !self.target.resume {
+            return Arc::clone(&self.tls);
+        }
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = || {
+            let mut config = ClientConfig::clone(&self.tls);
+            config.resumption = Resumption::in_memory_sessions(1);
+            Arc::new(config)
+        };
+        Arc::clone(remembered.entry(number).or_insert_with(own))
     }
 
     /// The name of the account of a session.
@@ -131,14 +151,14 @@ impl Dialer {
         let domain = &self.target.domain;
         let socket = match self.target.tls {
             Tls::None => Socket::Plain(tcp),
-            Tls::Direct => self.secure(tcp).await?,
+            Tls::Direct => self.secure(number, tcp).await?,
             Tls::Starttls => {
                 let mut client = Client::over(Socket::Plain(tcp));
                 client.open(domain).await?;
                 client.say("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>").await?;
                 client.until("proceed").await?;
                 match client.socket {
-                    Socket::Plain(tcp) => self.secure(tcp).await?,
+                    Socket::Plain(tcp) => self.secure(number, tcp).await?,
                     Socket::Tls(_) => bail!("it was TLS before"),
                 }
             }
@@ -148,9 +168,10 @@ impl Dialer {
         Ok(client)
     }
 
-    async fn secure(&self, tcp: TcpStream) -> anyhow::Result<Socket> {
+    async fn secure(&self, number: usize, tcp: TcpStream) -> anyhow::Result<Socket> {
         let name = ServerName::try_from(self.target.domain.clone())?;
-        Ok(Socket::Tls(Box::new(self.tls.connect(name, tcp).await?.into())))
+        let tls = TlsConnector::from(self.tls_of(number));
+        Ok(Socket::Tls(Box::new(tls.connect(name, tcp).await?.into())))
     }
 }
 

@@ -55,6 +55,10 @@ pub struct Target {
     /// looked at.
     #[arg(long, value_enum, default_value_t = Tls::None)]
     tls: Tls,
+    /// Who was there comes back with its TLS ticket, where the server gives any;
+    /// otherwise each handshake is a whole one.
+    #[arg(long)]
+    resume: bool,
     /// How clients prove who they are.
     #[arg(long, value_enum, default_value_t = Mechanism::Scram1)]
     mechanism: Mechanism,

@@ -7,4 +7,5 @@ pub mod outbox;
 pub mod peer_tls;
 pub mod proxy_protocol;
 pub mod socket;
+pub mod tickets;
 pub mod tls;

@@ -9,15 +9,17 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, ServerConnection};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256, Sha384, Sha512};
+
+use crate::net::tickets::{TICKET_LIFE, Tickets};
 
 /// The label of the exporter for channel binding (RFC 9266 §4.1).
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
@@ -98,6 +100,7 @@ impl fmt::Debug for Binding {
 pub struct Certificates {
     files: Vec<Certificate>,
     shelf: RwLock<Arc<Shelf>>,
+    tickets: Tickets,
 }
 
 /// The certificates as they were read at one moment.
@@ -107,6 +110,8 @@ struct Shelf {
     /// For a domain without a certificate of its own.
     fallback: Option<Arc<CertifiedKey>>,
     changed: Vec<Option<SystemTime>>,
+    /// The same for the same certificates, on any node.
+    digest: [u8; 32],
 }
 
 impl Certificates {
@@ -116,7 +121,8 @@ impl Certificates {
     /// [`TlsError`], with the file.
     pub fn read(files: Vec<Certificate>) -> Result<Self, TlsError> {
         let shelf = Shelf::read(&files)?;
-        Ok(Self { files, shelf: RwLock::new(Arc::new(shelf)) })
+        let tickets = Tickets::new(Instant::now());
+        Ok(Self { files, shelf: RwLock::new(Arc::new(shelf)), tickets })
     }
 
     /// Reads all files again. Connections that stand keep what they have; on
@@ -128,6 +134,11 @@ impl Certificates {
         let shelf = Arc::new(Shelf::read(&self.files)?);
         *self.shelf.write().unwrap_or_else(PoisonError::into_inner) = shelf;
         Ok(())
+    }
+
+    /// What sealed the tickets of whoever was here.
+    pub fn tickets(&self) -> &Tickets {
+        &self.tickets
     }
 
     /// Whether a file has another time of change than when it was read.
@@ -159,6 +170,11 @@ impl Certificates {
         // Without it `tls-exporter` binds nothing on TLS 1.2 (RFC 9266 §4.2).
         config.require_ems = true;
         config.max_early_data_size = 0;
+        // a stream has one connection, and gets another ticket with the next
+        config.send_tls13_tickets = 1;
+        config.ticketer = Arc::new(Ticketer(Arc::clone(self)));
+        // tickets are all that is kept, and by the client
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Arc::new(config))
     }
 
@@ -208,7 +224,8 @@ impl Certificates {
 
 impl Shelf {
     fn read(files: &[Certificate]) -> Result<Self, TlsError> {
-        let mut shelf = Self { by_domain: HashMap::new(), fallback: None, changed: times(files) };
+        let (changed, digest) = (times(files), [0; 32]);
+        let mut shelf = Self { by_domain: HashMap::new(), fallback: None, changed, digest };
         for file in files {
             let key = Arc::new(read_pair(file)?);
             for domain in &file.domains {
@@ -218,7 +235,22 @@ impl Shelf {
                 shelf.fallback.get_or_insert(key);
             }
         }
+        shelf.digest = shelf.hashed();
         Ok(shelf)
+    }
+
+    fn hashed(&self) -> [u8; 32] {
+        let named = self.by_domain.iter().map(|(domain, key)| (domain.as_str(), key));
+        let leaf = |key: &CertifiedKey| key.cert.first().map(|leaf| Sha256::digest(leaf));
+        let all = named.chain(self.fallback.iter().map(|key| ("", key)));
+        let mut all: Vec<_> = all.map(|(domain, key)| (domain, leaf(key))).collect();
+        all.sort_unstable();
+        let mut hash = Sha256::new();
+        for (domain, leaf) in all {
+            hash.update([domain.as_bytes(), &[0]].concat());
+            hash.update(leaf.unwrap_or_default());
+        }
+        hash.finalize().into()
     }
 
     fn find(&self, domain: &str) -> Option<Arc<CertifiedKey>> {
@@ -246,6 +278,29 @@ struct Resolver {
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.certificates.shelf().choose(hello.server_name(), self.domain.as_deref())
+    }
+}
+
+/// Gives tickets that are good as long as the same certificates are shown: a
+/// client that comes back binds to the one that it was shown then (RFC 5929 §4).
+#[derive(Debug)]
+struct Ticketer(Arc<Certificates>);
+
+impl ProducesTickets for Ticketer {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        u32::try_from(TICKET_LIFE.as_secs()).unwrap_or(u32::MAX)
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.0.tickets.seal(plain, &self.0.shelf().digest)
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.0.tickets.open(cipher, &self.0.shelf().digest)
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jabiru::net::peer_tls::Anybody;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
 
 use super::{DOMAIN, Node};
 
@@ -23,7 +23,10 @@ pub enum Raw {
 pub const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
     xmlns:stream='http://etherx.jabber.org/streams' to='localhost' version='1.0'>";
 
-fn config(alpn: &[&[u8]], versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
+pub fn config(
+    alpn: &[&[u8]],
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     let ca = super::tls().join("ca.pem");
     roots.add(CertificateDer::from_pem_file(ca).expect("PEM")).expect("an authority");
@@ -62,9 +65,24 @@ impl Raw {
         Raw::over(tcp, config(&[b"xmpp-client"], versions))
     }
 
-    fn over(tcp: TcpStream, config: ClientConfig) -> Raw {
+    /// As [`Raw::direct`], with what is remembered of former connections.
+    pub fn direct_as(node: &Node, config: &Arc<ClientConfig>) -> Raw {
+        let tcp = TcpStream::connect((node.place.host, node.ports.direct)).expect("it listens");
+        tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Raw::over(tcp, Arc::clone(config))
+    }
+
+    /// Whether the handshake was the short one of somebody who was here.
+    pub fn is_resumed(&self) -> bool {
+        match self {
+            Raw::Plain(_) => false,
+            Raw::Tls(tls) => tls.conn.handshake_kind() == Some(HandshakeKind::Resumed),
+        }
+    }
+
+    fn over(tcp: TcpStream, config: impl Into<Arc<ClientConfig>>) -> Raw {
         let name = ServerName::try_from(DOMAIN).expect("a name");
-        let connection = ClientConnection::new(Arc::new(config), name).expect("TLS");
+        let connection = ClientConnection::new(config.into(), name).expect("TLS");
         Raw::Tls(Box::new(StreamOwned::new(connection, tcp)))
     }
 
