@@ -288,7 +288,10 @@ impl SoftRow {
         let text = match self {
             SoftRow::Session(row) => row.jid.len(),
             // numbers and marks take the rest
-            SoftRow::Route(row) => row.domain.len() + row.instance.len() + row.title.len() + 32,
+            SoftRow::Route(row) => {
+                let texts = row.instance.len() + row.title.len() + row.nested.len();
+                row.domain.len() + texts + 32
+            }
             SoftRow::Link(row) => row.ours.len() + row.theirs.len(),
         };
         text + WEIGHT

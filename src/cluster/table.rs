@@ -17,7 +17,7 @@ use super::hash::stable;
 use super::node::NodeId;
 use super::owners::{Owners, Slot};
 use super::rows::{Packed, Row};
-use super::shard::{Kept, Shard};
+use super::shard::{self, Seen, Shard};
 
 /// Shards of a table, a power of two. Measured: fewer let spinning readers
 /// hold a writer back for milliseconds.
@@ -122,15 +122,15 @@ impl<R: Row> Table<R> {
 
     pub(super) fn put(&self, slot: Slot, number: u64, mark: u8, packed: Packed) -> Option<Gone> {
         let spot = self.spot(stable(packed.key().as_bytes()));
-        let row = Kept::new(slot, number, mark, packed);
-        let old = self.write(spot).put(inner(spot), row, |row| inner(self.rehash(row)));
+        let rehash = |row: Seen<'_>| inner(self.rehash(row));
+        let old = self.write(spot).put(inner(spot), (slot, number, mark), packed, rehash);
         self.has_changed();
         old.map(gone::<R>)
     }
 
     pub(super) fn remove(&self, slot: Slot, number: u64, place: u64) -> Option<Gone> {
         let spot = self.spot(place);
-        let rehash = |row: &Kept| inner(self.rehash(row));
+        let rehash = |row: Seen<'_>| inner(self.rehash(row));
         let old = self.write(spot).remove(inner(spot), slot, number, rehash);
         self.has_changed();
         old.map(gone::<R>)
@@ -147,8 +147,8 @@ impl<R: Row> Table<R> {
     ) {
         for shard in self.shards.iter().take(shards.end).skip(shards.start) {
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            let goes = |row: &Kept| row.slot == slot && goes(row.mark);
-            shard.sweep(goes, |row| inner(self.rehash(row)), |row| out(gone::<R>(row)));
+            let rehash = |row: Seen<'_>| inner(self.rehash(row));
+            shard.sweep(slot, &goes, rehash, |row| out(gone::<R>(row)));
         }
         self.has_changed();
     }
@@ -168,7 +168,7 @@ impl<R: Row> Table<R> {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
             let own = shard.iter().filter(|row| row.slot == slot);
             let own = own.map(|row| (self.rehash(row), row)).filter(|(spot, _)| *spot >= from);
-            let mut own: Vec<(Spot, &Kept)> = own.collect();
+            let mut own: Vec<(Spot, Seen<'_>)> = own.collect();
             own.sort_unstable_by_key(|(spot, row)| (*spot, row.number));
             for (spot, row) in own {
                 if *room == 0 && last != Some(spot) {
@@ -187,11 +187,11 @@ impl<R: Row> Table<R> {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn entry(&self, row: &Kept) -> Option<Entry<R>> {
+    fn entry(&self, row: Seen<'_>) -> Option<Entry<R>> {
         self.owners.visible(row.slot).map(|owner| self.unpacked(row, owner))
     }
 
-    fn unpacked(&self, row: &Kept, owner: NodeId) -> Entry<R> {
+    fn unpacked(&self, row: Seen<'_>, owner: NodeId) -> Entry<R> {
         Entry { owner, number: row.number, row: R::unpack(&row.packed(), owner) }
     }
 
@@ -203,7 +203,7 @@ impl<R: Row> Table<R> {
         (wide >> 64) as u64 ^ wide as u64
     }
 
-    fn rehash(&self, row: &Kept) -> Spot {
+    fn rehash(&self, row: Seen<'_>) -> Spot {
         self.spot(stable(row.key().as_bytes()))
     }
 
@@ -228,8 +228,7 @@ fn inner(spot: Spot) -> u64 {
     spot.rotate_left(32)
 }
 
-fn gone<R: Row>(row: Kept) -> Gone {
-    let number = row.number;
-    let (packed, hash) = row.hash(R::KIND);
-    Gone { number, packed, hash }
+fn gone<R: Row>(row: shard::Gone) -> Gone {
+    let hash = row.hash(R::KIND);
+    Gone { number: row.number, packed: row.packed, hash }
 }

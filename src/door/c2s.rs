@@ -15,6 +15,7 @@ use tracing::{Instrument, debug, debug_span};
 
 use crate::cluster::handle::Cluster;
 use crate::door::addresses::{Addresses, Refused};
+use crate::door::client::Client;
 use crate::door::config::Config;
 use crate::door::entry::{Entry, Port};
 use crate::door::front::Front;
@@ -128,13 +129,15 @@ impl C2s {
         async {
             let _guest = match self.addresses.enter(address.ip(), Instant::now()) {
                 Ok(guest) => guest,
-                Err(refused) => return self.turn_away(tcp, address, port, refused).await,
+                Err(refused) => {
+                    return Box::pin(self.turn_away(tcp, address, port, refused)).await;
+                }
             };
             // boxed: what the way in needs is given back when it is over, and
             // an idle session is small
             let entry = Box::pin(Entry::new(&self, address, port).pass(tcp, drain.clone()));
             match entry.await {
-                Some((client, connection)) => Box::pin(client.live(connection, drain)).await,
+                Some(bound) => Box::pin(Client::live(bound, drain)).await,
                 None => debug!("no session"),
             }
         }
@@ -176,5 +179,21 @@ impl C2s {
             attributes_max: self.config.attributes_max,
             ..Limits::client()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a call of this function waits in.
+    fn bytes<A, B, C, D, E, F>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_waits_in_little_memory() {
+        let task = bytes(C2s::serve);
+        assert!(task <= 640, "{task} bytes");
     }
 }

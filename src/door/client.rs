@@ -50,32 +50,43 @@ enum Over {
     Lost(io::Error),
 }
 
+/// A session and its connection. Boxed: a task that waits holds what it was given
+/// twice, and there are many.
+pub type Bound<'a> = Box<(Client<'a>, Connection<Held>)>;
+
 impl Client<'_> {
     /// Serves the session to its end, and plans again what was not written.
-    pub async fn live(mut self, mut connection: Connection<Held>, mut drain: Drain) {
-        let over = self.listen(&mut connection, &mut drain).await;
+    pub async fn live(mut bound: Bound<'_>, mut drain: Drain) {
+        let (client, connection) = &mut *bound;
+        let over = client.listen(connection, &mut drain).await;
+        // boxed: nobody needs room for it before
+        Box::pin(Self::end(bound, over)).await;
+    }
+
+    async fn end(bound: Bound<'_>, over: Over) {
+        let (mut client, mut connection) = *bound;
         // From here nothing is planned for this session any more.
-        self.door.sessions.release(&self.session);
-        self.door.router.gone(&self.session);
-        let has_moved = matches!(over, Over::Written | Over::Moves) && self.session.moves();
+        client.door.sessions.release(&client.session);
+        client.door.router.gone(&client.session);
+        let has_moved = matches!(over, Over::Written | Over::Moves) && client.session.moves();
         match over {
             Over::Written | Over::Moves => {}
             Over::Lost(error) => debug!(%error, "connection lost"),
-            Over::Closed => self.outbox.finish("</stream:stream>".into()),
+            Over::Closed => client.outbox.finish("</stream:stream>".into()),
             Over::Failed(error) => {
                 debug!(%error, "stream ended by us");
-                self.outbox.finish(error.last_words());
+                client.outbox.finish(error.last_words());
             }
         }
         // A client that does not read its last words misses them.
-        let _ = timeout(FAREWELL_TIME_MAX, connection.write_out(&self.outbox)).await;
+        let _ = timeout(FAREWELL_TIME_MAX, connection.write_out(&client.outbox)).await;
         if has_moved {
             // What it has said without knowing is not lost (RFC 6120 §4.4).
-            let _ = timeout(FAREWELL_TIME_MAX, self.hear_out(&mut connection)).await;
+            let _ = timeout(FAREWELL_TIME_MAX, client.hear_out(&mut connection)).await;
         }
         let mut unwritten = connection.shutdown().await;
-        unwritten.extend(self.outbox.close());
-        self.door.router.unwritten(unwritten);
+        unwritten.extend(client.outbox.close());
+        client.door.router.unwritten(unwritten);
     }
 
     async fn listen(&mut self, connection: &mut Connection<Held>, drain: &mut Drain) -> Over {
@@ -224,5 +235,21 @@ impl Client<'_> {
 
     fn is_me(&self, from: &Jid) -> bool {
         from == self.session.jid.as_jid() || *from == Jid::from(self.session.jid.bare())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a call of this function waits in.
+    fn bytes<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_session_waits_in_little_memory() {
+        let (task, held) = (bytes(Client::live), size_of::<(Client<'_>, Connection<Held>)>());
+        assert!(task <= 512 && held <= 640, "{task} and {held} bytes");
     }
 }

@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info};
 
 use crate::door::c2s::{C2s, FAREWELL_TIME_MAX};
-use crate::door::client::Client;
+use crate::door::client::{Bound, Client};
 use crate::drain::Drain;
 use crate::metrics;
 use crate::net::connection::{Connection, Turn};
@@ -89,11 +89,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Negotiates to a session, within the configured time.
-    pub async fn pass(
-        mut self,
-        tcp: TcpStream,
-        mut drain: Drain,
-    ) -> Option<(Client<'a>, Connection<Held>)> {
+    pub async fn pass(mut self, tcp: TcpStream, mut drain: Drain) -> Option<Bound<'a>> {
         let write_timeout = self.door.config.write_timeout.get();
         let mut connection = Some(Connection::new(Socket::Plain(tcp), write_timeout));
         let deadline = self.door.config.negotiation_timeout.get();
@@ -107,7 +103,7 @@ impl<'a> Entry<'a> {
         let ended = match negotiated {
             Some(Ok(established)) => match (self.session.take(), connection.take()) {
                 (Some(session), Some(connection)) => {
-                    return Some((self.client(session, established), connection));
+                    return Some(Box::new((self.client(session, established), connection)));
                 }
                 _ => Ended::Left,
             },

@@ -6,6 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -106,11 +107,11 @@ impl Listener {
                     None => continue,
                 },
             };
-            connections.spawn(hold(serve(tcp, peer), room));
+            connections.spawn(hold(Box::pin(serve(tcp, peer)), room));
         }
         // whoever is in the kernel's queue already hears why, not a reset
         while let Some((room, tcp, peer)) = self.queued().await {
-            connections.spawn(hold(serve(tcp, peer), room));
+            connections.spawn(hold(Box::pin(serve(tcp, peer)), room));
         }
         drop(self.listener);
         while let Some(ended) = connections.join_next().await {
@@ -150,8 +151,9 @@ impl Listener {
     }
 }
 
-/// A connection keeps its place until its end.
-async fn hold(connection: impl Future<Output = ()>, room: OwnedSemaphorePermit) {
+/// A connection keeps its place until its end. Boxed: what an `async fn` is given
+/// and then waits for takes its room twice.
+async fn hold(connection: Pin<Box<impl Future<Output = ()>>>, room: OwnedSemaphorePermit) {
     connection.await;
     drop(room);
 }

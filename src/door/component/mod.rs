@@ -99,11 +99,11 @@ impl Door {
                     };
                     self.strangers.note(reason, address, &refused);
                     let error = StreamError::new(StreamCondition::PolicyViolation, words);
-                    return entry.turn_away(tcp, error).await;
+                    return Box::pin(entry.turn_away(tcp, error)).await;
                 }
             };
             match Box::pin(entry.pass(tcp, drain.clone())).await {
-                Some((stream, connection)) => stream.live(connection, drain).await,
+                Some((stream, connection)) => Box::pin(stream.live(connection, drain)).await,
                 None => debug!("no component"),
             }
         }
