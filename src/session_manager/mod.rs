@@ -13,6 +13,7 @@ pub mod handing;
 pub mod hints;
 pub mod inactive;
 pub mod last;
+pub mod made_up;
 pub mod offline;
 pub mod orders;
 pub mod session;
