@@ -62,6 +62,7 @@ pub mod history;
 pub mod receipt;
 pub mod view;
 
+mod address;
 pub mod admission;
 mod doorman;
 pub mod driver;
