@@ -50,6 +50,8 @@ pub mod transport;
 
 pub mod protocol;
 
+#[cfg(test)]
+mod golden;
 mod gossip;
 mod handshake;
 mod mesh_tls;

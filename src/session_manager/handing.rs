@@ -68,6 +68,12 @@ struct Ask {
     after: Vec<u8>,
 }
 
+/// The question for what is stored.
+pub(super) fn asked(account: &BareJid, seat: Seat, after: Vec<u8>) -> Vec<u8> {
+    let ask = Ask { account: account.as_str().into(), seat, after };
+    postcard::to_stdvec(&ask).expect("it has only fields that postcard knows")
+}
+
 impl Drop for Handed {
     fn drop(&mut self) {
         if self.is_kept.load(Ordering::Relaxed) {
@@ -108,8 +114,7 @@ impl Offline {
     ) -> Option<Page> {
         let seen = || self.cluster.members().home(account.as_str().as_bytes());
         let home = home.unwrap_or_else(seen);
-        let ask = Ask { account: account.as_str().into(), seat, after };
-        let ask = postcard::to_stdvec(&ask).expect("it has only fields that postcard knows");
+        let ask = asked(account, seat, after);
         let asked = self.cluster.ask(home, topic::HAND_OUT, ask.into(), ANSWER_TIME_MAX).await;
         postcard::from_bytes(&asked.ok()?).ok()
     }

@@ -9,6 +9,8 @@ pub mod delivery;
 pub mod draining;
 pub mod everywhere;
 pub mod given;
+#[cfg(test)]
+mod golden;
 pub mod handing;
 pub mod hints;
 pub mod inactive;

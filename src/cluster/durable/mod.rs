@@ -34,6 +34,8 @@ mod telling;
 
 pub mod backup;
 mod driver;
+#[cfg(test)]
+mod golden;
 mod writer;
 
 use std::collections::{BTreeMap, HashMap};
