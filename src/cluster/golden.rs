@@ -1,6 +1,8 @@
 //! What nodes of other versions say to us on the mesh and in gossip, and read
 //! of us: `tests/wire/cluster`.
 
+mod durable;
+
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,12 @@ pub(super) const READ_ROWS: usize = 32;
 
 /// How long the home may take for its answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// How long a home waits for the rows of a node that it has not met, and how
+/// often it looks. Guesses: mostly it takes a tenth of a second, and the asker
+/// must not give up.
+const MEETING_TIME_MAX: Duration = Duration::from_secs(1);
+const MEETING_PAUSE: Duration = Duration::from_millis(20);
 
 /// A stored message in the hands of a session's node. Dropped: it has been
 /// written to the client, and the row goes.
@@ -150,12 +156,17 @@ impl Offline {
             topic::HAND_OUT => {
                 let Ok(ask) = postcard::from_bytes::<Ask>(&question.body) else { return None };
                 let offline = Arc::clone(self);
-                tokio::task::spawn_blocking(move || match offline.hand_out(&ask, sits) {
-                    Ok(page) => {
-                        let page = postcard::to_stdvec(&page).expect("messages can be written");
-                        question.answer(page.into());
-                    }
-                    Err(error) => warn!(%error, "stored messages cannot be read"),
+                tokio::spawn(async move {
+                    offline.meet_all().await;
+                    let hand_out = move || match offline.hand_out(&ask, sits) {
+                        Ok(page) => {
+                            let page = postcard::to_stdvec(&page).expect("messages can be written");
+                            question.answer(page.into());
+                        }
+                        Err(error) => warn!(%error, "stored messages cannot be read"),
+                    };
+                    // an error says that the process ends
+                    let _ = tokio::task::spawn_blocking(hand_out).await;
                 });
             }
             topic::TAKEN => {
@@ -173,6 +184,22 @@ impl Offline {
             _ => return Some(question),
         }
         None
+    }
+
+    /// Waits until we have all rows of all whom we see, for a while: the sides of
+    /// a split have stored by themselves, and of one sender's messages the
+    /// latest may be here before the first.
+    async fn meet_all(&self) {
+        let until = Instant::now() + MEETING_TIME_MAX;
+        let me = self.cluster.me().id;
+        let has_met = || {
+            let members = self.cluster.members();
+            let mut others = members.iter().map(|member| member.node.id).filter(|id| *id != me);
+            others.all(|id| self.durable.has_met(id))
+        };
+        while !has_met() && Instant::now() < until {
+            tokio::time::sleep(MEETING_PAUSE).await;
+        }
     }
 
     fn hand_out(&self, ask: &Ask, sits: impl Fn(&str, Seat) -> bool) -> Result<Page, StoreError> {

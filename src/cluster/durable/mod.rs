@@ -34,8 +34,6 @@ mod telling;
 
 pub mod backup;
 mod driver;
-#[cfg(test)]
-mod golden;
 mod writer;
 
 use std::collections::{BTreeMap, HashMap};
