@@ -191,11 +191,9 @@ impl Offline {
     /// latest may be here before the first.
     async fn meet_all(&self) {
         let until = Instant::now() + MEETING_TIME_MAX;
-        let me = self.cluster.me().id;
         let has_met = || {
             let members = self.cluster.members();
-            let mut others = members.iter().map(|member| member.node.id).filter(|id| *id != me);
-            others.all(|id| self.durable.has_met(id))
+            members.others().all(|member| self.durable.has_met(member.node.id))
         };
         while !has_met() && Instant::now() < until {
             tokio::time::sleep(MEETING_PAUSE).await;
