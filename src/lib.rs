@@ -6,6 +6,8 @@
 //! (`tests/floors.rs` holds it).
 
 pub mod drain;
+#[cfg(test)]
+mod golden;
 pub mod metrics;
 pub mod units;
 

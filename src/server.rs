@@ -29,7 +29,6 @@ use crate::cluster::durable::Durable;
 use crate::cluster::handle::Cluster;
 use crate::cluster::history::What;
 use crate::cluster::joining::serve_when_ready;
-use crate::cluster::keyring::Keyring;
 use crate::cluster::node::Node;
 use crate::cluster::protocol::Protocol;
 use crate::cluster::registry::Registry;
@@ -54,6 +53,7 @@ use crate::session_manager::accounts::Accounts;
 use crate::session_manager::contacts::Contacts;
 use crate::session_manager::draining::Draining;
 use crate::session_manager::last::LastSeen;
+use crate::session_manager::made_up::MadeUp;
 use crate::session_manager::offline::Offline;
 use crate::session_manager::sessions::Sessions;
 use crate::storage::embedded::Embedded;
@@ -123,6 +123,7 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
     let durable = Durable::new(Arc::clone(&cluster), Arc::new(store), config.cluster.durable())?;
     let registry = Registry::new(Arc::clone(&durable));
     let accounts = Arc::new(Accounts::new(Arc::clone(&durable), config.sasl.iterations));
+    let made_up = Arc::new(MadeUp::new(Arc::clone(&durable), Arc::clone(&ring)));
     let sessions = Arc::new(Sessions::new(Arc::clone(&cluster), config.session_manager.clone()));
     let offline = Offline::new(Arc::clone(&cluster), Arc::clone(&durable), &config.session_manager);
     let rooms = Arc::new(extension::Rooms {
@@ -177,9 +178,10 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
     });
     let c2s = Arc::new(C2s::new(
         config.c2s.clone(),
-        negotiation(&config, &ring, features),
+        negotiation(&config, &made_up, features),
         Rooms {
             accounts,
+            made_up: Arc::clone(&made_up),
             sessions: Arc::clone(&sessions),
             router: Arc::clone(&router),
             cluster: Arc::clone(&cluster),
@@ -207,6 +209,7 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
     tokio::spawn(Arc::clone(&durable).keep_equal());
     tokio::spawn(registry.keep());
     tokio::spawn(tickets::share(Arc::clone(&certificates), Arc::clone(&cluster)));
+    tokio::spawn(made_up.keep());
     tokio::spawn(remembered::keep_nodes(Arc::clone(&cluster), data_dir.clone()));
     tokio::spawn(remembered::keep_events(Arc::clone(&cluster), data_dir));
     tokio::spawn(report::watch_clocks(Arc::clone(&admin)));
@@ -324,7 +327,7 @@ fn failed(place: impl ToString, source: std::io::Error) -> StartError {
     StartError::Admin { place: place.to_string(), source }
 }
 
-fn negotiation(config: &Config, ring: &Keyring, features: String) -> Settings {
+fn negotiation(config: &Config, made_up: &MadeUp, features: String) -> Settings {
     Settings {
         require_tls: config.c2s.require_tls,
         mechanisms: config.sasl.mechanisms.clone(),
@@ -332,6 +335,6 @@ fn negotiation(config: &Config, ring: &Keyring, features: String) -> Settings {
         iterations: config.sasl.iterations,
         features: features.into(),
         registration: config.register.enabled.then(|| rules(config)),
-        ..Settings::new(config.domains(), *ring.made_up())
+        ..Settings::new(config.domains(), *made_up.secret())
     }
 }

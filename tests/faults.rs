@@ -17,6 +17,8 @@ mod history;
 mod invariants;
 #[path = "faults/load.rs"]
 mod load;
+#[path = "faults/moved.rs"]
+mod moved;
 #[path = "faults/net.rs"]
 mod net;
 #[path = "faults/odd.rs"]
@@ -125,6 +127,16 @@ fn two_halves_of_four_go_on_and_become_one() {
 }
 
 #[test]
+fn the_address_of_a_node_changes_while_it_runs() {
+    tell(moved::one());
+}
+
+#[test]
+fn the_addresses_of_two_nodes_change_at_once() {
+    tell(moved::two());
+}
+
+#[test]
 fn a_node_stands_still_for_a_second() {
     tell(freeze(1));
 }
@@ -181,7 +193,6 @@ fn a_node_is_deaf() {
     tell(async {
         let mut story = Story::begin(3).await;
         // nobody can tell who of the two is at fault
-        story.is_divided = true;
         for other in [0, 2] {
             story.stage.cut(other, 1);
             story.may_lose([other], 1);

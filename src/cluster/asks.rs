@@ -205,7 +205,7 @@ impl Question {
     }
 }
 
-fn written(number: u64, topic: u8, body: Bytes) -> Bytes {
+pub(super) fn written(number: u64, topic: u8, body: Bytes) -> Bytes {
     let words = Words { number, topic, body };
     postcard::to_stdvec(&words).expect("words have only fields that postcard knows").into()
 }

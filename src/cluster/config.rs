@@ -21,8 +21,9 @@ pub struct Config {
     pub name: Option<NodeName>,
     /// Where gossip (UDP) and mesh (TCP) listen.
     pub listen: SocketAddr,
-    /// The address that others shall use. Without one: that of `listen`, or
-    /// the one that this host would use towards the first seed.
+    /// The address that others shall use; the node stays there. Without one:
+    /// that of `listen`, or where that is all addresses, the one that this host
+    /// uses towards the seeds, and the one in its place when it changes.
     pub advertise: Option<SocketAddr>,
     /// Addresses or names with a port where other nodes may be. A name is
     /// looked up again at every try, and each of its addresses is tried.

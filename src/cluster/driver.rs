@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, error, warn};
 
+use crate::cluster::address;
 use crate::cluster::config::Config;
 use crate::cluster::doorman;
 use crate::cluster::events::{Event, Events};
@@ -102,7 +103,7 @@ pub fn start(
 ) -> Result<(Arc<Cluster>, Events, Running), StartError> {
     let (udp, tcp) = bind(config.listen)?;
     let bound = udp.local_addr().map_err(anyhow::Error::from)?;
-    let address = config.advertise.unwrap_or_else(|| seeds::own_address(bound, &config.seeds));
+    let address = config.advertise.unwrap_or_else(|| address::at_start(bound, &config.seeds));
     let (dials, dialing) = mpsc::unbounded_channel();
     let (cluster, events) = Cluster::new(
         me.clone(),
@@ -197,6 +198,7 @@ async fn run(
         () = tick(&cluster) => {}
         () = flush(&cluster) => {}
         () = poll(&cluster, &gossip, &config) => {}
+        () = address::follow(&cluster, &gossip, &config) => {}
         () = seeds::look(&driver, &gossip) => {}
     }
     Ok(())

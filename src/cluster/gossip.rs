@@ -14,7 +14,7 @@ use chitchat::{
 use crate::cluster::config::Config;
 use crate::cluster::keyring::Keyring;
 use crate::cluster::node::{Node, NodeId, NodeState, Peer};
-use crate::cluster::transport::Sealed;
+use crate::cluster::transport::{Moved, Sealed};
 use crate::xmpp::jid::NORMALISER;
 
 /// Clusters that do not mix even under one cookie.
@@ -38,6 +38,7 @@ mod key {
 pub(super) struct Gossip {
     chitchat: ChitchatHandle,
     me: NodeId,
+    moved: Arc<Moved>,
 }
 
 impl Gossip {
@@ -78,9 +79,10 @@ impl Gossip {
             (key::NORMALISER, NORMALISER.to_string()),
         ];
         let keys = keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let transport = Sealed::new(socket, ring, me.id);
+        let moved = Arc::<Moved>::default();
+        let transport = Sealed::new(socket, ring, me.id, Arc::clone(&moved));
         let chitchat = spawn_chitchat(chitchat_config, keys, &*transport).await?;
-        Ok(Self { chitchat, me: me.id })
+        Ok(Self { chitchat, me: me.id, moved })
     }
 
     /// All nodes that are believed alive, without us.
@@ -88,8 +90,10 @@ impl Gossip {
         let chitchat = self.chitchat.chitchat();
         let chitchat = chitchat.lock().await;
         let live = chitchat.live_nodes().filter_map(|id| Some((id, chitchat.node_state(id)?)));
-        let peers = live.filter_map(|(id, keys)| read_peer(id, keys));
-        peers.filter(|peer| peer.node.id != self.me).collect()
+        let peers = live.filter_map(|(id, keys)| Some((id, read_peer(id, keys)?)));
+        let peers: Vec<_> = peers.filter(|(_, peer)| peer.node.id != self.me).collect();
+        self.moved.set(peers.iter().map(|(id, peer)| (id.gossip_advertise_addr, peer.address)));
+        peers.into_iter().map(|(_, peer)| peer).collect()
     }
 
     /// Says hello to whoever may be at `address`.
@@ -105,6 +109,14 @@ impl Gossip {
         chitchat.self_node_state().set(key::STATE, state.to_string());
     }
 
+    /// Says that we are to be found elsewhere. Our id in gossip stays as it is,
+    /// the former address in it: others send to the one that is published.
+    pub(super) async fn publish_address(&self, address: SocketAddr) {
+        let chitchat = self.chitchat.chitchat();
+        let mut chitchat = chitchat.lock().await;
+        chitchat.self_node_state().set(key::MESH, address.to_string());
+    }
+
     /// Waits until gossip has ended: then our view of the others is frozen,
     /// and the process must end.
     pub(super) async fn ended(&self) -> String {
@@ -117,7 +129,7 @@ impl Gossip {
 
 /// A node's id in gossip: its random bits and its name; the generation has a
 /// place of its own.
-fn write_id(node: &Node) -> String {
+pub(super) fn write_id(node: &Node) -> String {
     format!("{:016x}.{}", node.id.random, node.name)
 }
 

@@ -38,7 +38,8 @@ pub(super) const FRAMES_MAX: usize = 16_384;
 /// The cluster, for whoever is in it.
 pub struct Cluster {
     me: Node,
-    address: SocketAddr,
+    /// Where others find us; it may change while we run.
+    address: Mutex<SocketAddr>,
     tables: Arc<Tables>,
     started: Instant,
     state: Mutex<State>,
@@ -96,7 +97,7 @@ impl Cluster {
         };
         let cluster = Self {
             me,
-            address,
+            address: Mutex::new(address),
             tables,
             started: Instant::now(),
             state: Mutex::new(state),
@@ -120,7 +121,12 @@ impl Cluster {
 
     /// Where other nodes find us.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        *lock(&self.address)
+    }
+
+    /// Others find us there from now on.
+    pub(super) fn set_address(&self, address: SocketAddr) {
+        *lock(&self.address) = address;
     }
 
     /// The tables that all nodes keep equal.

@@ -123,7 +123,7 @@ async fn read(
 }
 
 /// Cuts one whole frame.
-fn next(protocol: Protocol, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+pub(super) fn next(protocol: Protocol, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
     let Some(length) = buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
     let length = u32::from_be_bytes(*length) as usize;
     if length > FRAME_BYTES_MAX {
@@ -158,7 +158,7 @@ async fn write(
     half.shutdown().await
 }
 
-fn put(frame: &Frame, protocol: Protocol, buffer: &mut Vec<u8>) {
+pub(super) fn put(frame: &Frame, protocol: Protocol, buffer: &mut Vec<u8>) {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; LENGTH_BYTES]);
     if let Err(error) = frame.encode(protocol, buffer) {

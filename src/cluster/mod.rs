@@ -50,6 +50,8 @@ pub mod transport;
 
 pub mod protocol;
 
+#[cfg(test)]
+mod golden;
 mod gossip;
 mod handshake;
 mod mesh_tls;
@@ -62,6 +64,7 @@ pub mod history;
 pub mod receipt;
 pub mod view;
 
+mod address;
 pub mod admission;
 mod doorman;
 pub mod driver;

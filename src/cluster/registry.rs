@@ -61,11 +61,11 @@ struct Read {
 }
 
 impl NodeRow {
-    fn read(value: &[u8]) -> Option<Self> {
+    pub(super) fn read(value: &[u8]) -> Option<Self> {
         postcard::from_bytes(value).ok()
     }
 
-    fn written(&self) -> Vec<u8> {
+    pub(super) fn written(&self) -> Vec<u8> {
         postcard::to_stdvec(self).expect("a row has only fields that postcard knows")
     }
 }
@@ -165,8 +165,13 @@ impl Registry {
             warn!(%error, "this node cannot be written into the table of nodes");
             tokio::time::sleep(TRY_INTERVAL).await;
         }
+        let mut address = self.cluster().address();
         let mut seen = None;
         loop {
+            let now = self.cluster().address();
+            if now != address && self.enroll().await.is_ok() {
+                address = now;
+            }
             let changes = self.durable.changes(Table::Nodes);
             if seen.replace(changes) != Some(changes) {
                 self.put_out();

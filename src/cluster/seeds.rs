@@ -2,7 +2,7 @@
 //! again, and an operator is told why none of them answers.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +42,11 @@ impl Seeds {
         Self { list: Mutex::new(list), more: Notify::new() }
     }
 
+    /// They are looked at now.
+    pub(super) fn look_again(&self) {
+        self.more.notify_one();
+    }
+
     /// One more; it is looked at now.
     pub(super) fn add(&self, seed: &str) {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +56,7 @@ impl Seeds {
         self.more.notify_one();
     }
 
-    fn list(&self) -> Vec<String> {
+    pub(super) fn list(&self) -> Vec<String> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -136,20 +141,4 @@ async fn find_out(
         }
     }
     Some(reasons)
-}
-
-/// The address that others shall use, where none is configured: that of the
-/// socket, or the one that this host would use towards the first seed.
-pub(super) fn own_address(bound: SocketAddr, seeds: &[String]) -> SocketAddr {
-    if !bound.ip().is_unspecified() {
-        return bound;
-    }
-    let target = seeds.first().map_or("192.0.2.1:9", String::as_str);
-    let towards = || {
-        let probe = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-        // no packet is sent: the kernel only chooses the way
-        probe.connect(target).ok()?;
-        Some(probe.local_addr().ok()?.ip())
-    };
-    SocketAddr::new(towards().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)), bound.port())
 }

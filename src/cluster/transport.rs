@@ -8,10 +8,9 @@
 //! datagrams that another process of this machine may push at it, only those
 //! from our own side are passed on.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -38,10 +37,36 @@ const CODEC_TIME_MAX: Duration = Duration::from_millis(50);
 pub struct Sealed {
     /// Taken when chitchat opens it.
     parts: Mutex<Option<(std::net::UdpSocket, Sealer, Opener)>>,
+    moved: Arc<Moved>,
+}
+
+/// Who is not any more where its id in gossip says: the address in an id stays
+/// for the node's life, and what is for it is sent to where it is now. At most
+/// as many as there are nodes.
+#[derive(Debug, Default)]
+pub struct Moved(Mutex<HashMap<SocketAddr, SocketAddr>>);
+
+impl Moved {
+    /// All nodes, each where it was at first and where it is.
+    pub(super) fn set(&self, nodes: impl Iterator<Item = (SocketAddr, SocketAddr)> + Clone) {
+        let mut moved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        moved.clear();
+        moved.extend(nodes.clone().filter(|(first, now)| first != now));
+        // somebody else may be there now
+        for (_, now) in nodes {
+            moved.remove(&now);
+        }
+    }
+
+    fn find(&self, address: SocketAddr) -> SocketAddr {
+        let moved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        moved.get(&address).copied().unwrap_or(address)
+    }
 }
 
 struct SealedSocket {
     real: UdpSocket,
+    moved: Arc<Moved>,
     sealer: Sealer,
     opener: Opener,
     codec: Codec,
@@ -55,9 +80,14 @@ struct SealedSocket {
 
 impl Sealed {
     /// Seals as `me` on a socket that is bound and does not block.
-    pub fn new(socket: std::net::UdpSocket, ring: &Arc<Keyring>, me: NodeId) -> Arc<Self> {
+    pub fn new(
+        socket: std::net::UdpSocket,
+        ring: &Arc<Keyring>,
+        me: NodeId,
+        moved: Arc<Moved>,
+    ) -> Arc<Self> {
         let parts = (socket, Sealer::new(Arc::clone(ring), me), Opener::new(Arc::clone(ring)));
-        Arc::new(Self { parts: Mutex::new(Some(parts)) })
+        Arc::new(Self { parts: Mutex::new(Some(parts)), moved })
     }
 }
 
@@ -72,6 +102,7 @@ impl Transport for Sealed {
         ours.connect(codec.local_addr()?).await?;
         Ok(Box::new(SealedSocket {
             real: UdpSocket::from_std(socket)?,
+            moved: Arc::clone(&self.moved),
             sealer,
             opener,
             codec,
@@ -105,6 +136,7 @@ impl Socket for SealedSocket {
         let datagram = self.sealer.seal(plain);
         // An error of one datagram (no route, no buffer) is not the end of
         // the socket.
+        let to = self.moved.find(to);
         let num_bytes_sent = self.real.send_to(&datagram, to).await.unwrap_or(0);
         metrics::add(metrics::GOSSIP_BYTES, num_bytes_sent);
         Ok(SendOutcome { num_bytes_sent })

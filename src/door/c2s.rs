@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
@@ -26,6 +26,7 @@ use crate::net::tls::Certificates;
 use crate::router::Router;
 use crate::session_manager::accounts::Accounts;
 use crate::session_manager::draining::Draining;
+use crate::session_manager::made_up::MadeUp;
 use crate::session_manager::sessions::Sessions;
 use crate::stream::negotiation::Settings;
 use crate::xml::limits::Limits;
@@ -45,7 +46,9 @@ const REFUSALS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct C2s {
     pub(super) config: Config,
-    pub(super) negotiation: Arc<Settings>,
+    /// With the secret that was known when they were last asked for.
+    negotiation: Mutex<Arc<Settings>>,
+    made_up: Arc<MadeUp>,
     pub(super) certificates: Arc<Certificates>,
     pub(super) accounts: Arc<Accounts>,
     pub(super) sessions: Arc<Sessions>,
@@ -66,6 +69,8 @@ pub struct C2s {
 pub struct Rooms {
     /// Who may log in.
     pub accounts: Arc<Accounts>,
+    /// What those who may not seem to have.
+    pub made_up: Arc<MadeUp>,
     /// Where sessions are bound.
     pub sessions: Arc<Sessions>,
     /// Where stanzas go.
@@ -86,18 +91,27 @@ impl C2s {
     /// # Errors
     /// Only if the crypto provider lacks TLS 1.2 or 1.3.
     pub fn new(config: Config, negotiation: Settings, rooms: Rooms) -> Result<Self, rustls::Error> {
-        let Rooms { accounts, sessions, router, cluster, draining, addresses, certificates } =
-            rooms;
+        let Rooms {
+            accounts,
+            made_up,
+            sessions,
+            router,
+            cluster,
+            draining,
+            addresses,
+            certificates,
+        } = rooms;
         let mut starttls = HashMap::new();
         for domain in &negotiation.domains {
             let name = domain.as_str();
             starttls.insert(name.to_owned(), certificates.config(Some(name), &[])?);
         }
         let direct = certificates.config(None, &[ALPN])?;
-        let negotiation = Arc::new(negotiation);
+        let negotiation = Mutex::new(Arc::new(negotiation));
         Ok(Self {
             config,
             negotiation,
+            made_up,
             certificates,
             accounts,
             sessions,
@@ -110,6 +124,16 @@ impl C2s {
             strangers: Strangers::new("clients", metrics::REFUSED),
             refusals: Semaphore::new(REFUSALS_MAX),
         })
+    }
+
+    /// By which settings a stream is negotiated that begins now.
+    pub(super) fn negotiation(&self) -> Arc<Settings> {
+        let secret = *self.made_up.secret();
+        let mut settings = self.negotiation.lock().unwrap_or_else(PoisonError::into_inner);
+        if settings.secret != secret {
+            *settings = Arc::new(Settings { secret, ..(**settings).clone() });
+        }
+        Arc::clone(&settings)
     }
 
     /// Serves one accepted connection to its end.

@@ -82,7 +82,7 @@ impl<'a> Entry<'a> {
             port,
             outbox: Arc::new(Outbox::new(door.config.outbox_bytes_max.bytes())),
             framer: Framer::new(door.limits_before()),
-            machine: Negotiation::new(Arc::clone(&door.negotiation), Channel::Plain),
+            machine: Negotiation::new(door.negotiation(), Channel::Plain),
             random: StdRng::from_seed(seed),
             session: None,
         }
@@ -160,7 +160,7 @@ impl<'a> Entry<'a> {
         if self.port == Port::DirectTls {
             let bindings = self.secure(connection, None).await?;
             let channel = Channel::Tls(bindings);
-            self.machine = Negotiation::new(Arc::clone(&self.door.negotiation), channel);
+            self.machine = Negotiation::new(self.door.negotiation(), channel);
         }
         loop {
             let frame = self.read(connection).await?;

@@ -103,6 +103,7 @@ impl Label {
 mod tests {
     use super::*;
     use crate::cluster::node::NodeId;
+    use crate::golden::Golden;
 
     #[test]
     fn a_parcel_opens_as_it_was_packed() {
@@ -113,6 +114,34 @@ mod tests {
         let stanza = Bytes::from_static(b"<message/>");
         let opened = Label::unpack(&label.pack(&stanza)).expect("it was packed here");
         assert_eq!(opened, (label, stanza));
+    }
+
+    #[test]
+    fn what_nodes_ask_each_other_to_do_stays_as_it_is() {
+        let mut golden = Golden::of("router", "parcels");
+        let seat = Seat { owner: NodeId { generation: 300, random: 2 }, number: 7 };
+        let jids = || vec![Jid::parse("romeo@example.org/garden").expect("an address")];
+        let jid = || Jid::parse("romeo@example.org").expect("an address");
+        for (name, target) in [
+            ("seats", Target::Seats([seat, seat].into_iter().collect())),
+            ("home", Target::Home { time: 1_790_000_000_000_000, is_repeated: true }),
+            ("sender's home", Target::SenderHome),
+            ("accounts", Target::Accounts(jids())),
+            ("probed", Target::Probed(jids())),
+            ("announce", Target::Announce),
+            ("fetch", Target::Fetch(seat)),
+            ("end", Target::End(jid())),
+            ("shown", Target::Shown(jid())),
+            ("component", Target::Component(300)),
+            ("server", Target::Server),
+            ("in turn", Target::InTurn),
+        ] {
+            let parcel = (Label { target, hops: 1, mark: 300 }, Bytes::from_static(b"<message/>"));
+            let written = |(label, stanza): &(Label, Bytes)| label.pack(stanza).to_vec();
+            let read = |bytes: &[u8]| Label::unpack(&Bytes::copy_from_slice(bytes)).ok();
+            golden.keeps(name, &parcel, written, read);
+        }
+        golden.end();
     }
 
     #[test]

@@ -37,15 +37,15 @@ pub struct Ban {
 }
 
 /// A stored account.
-#[derive(Debug, PartialEq, Eq)]
-struct Row {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
     credentials: Credentials,
     more: More,
 }
 
 /// What stands behind the credentials, and did not in the first version.
 /// Fields are only ever added at the end.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct More {
     ban: Option<Ban>,
     /// It is being removed: nobody has this account any more, but what
@@ -81,7 +81,7 @@ impl Ban {
 }
 
 impl Row {
-    fn read(stored: &[u8]) -> Option<Self> {
+    pub(super) fn read(stored: &[u8]) -> Option<Self> {
         let (credentials, rest) = postcard::take_from_bytes(stored).ok()?;
         let more = match rest {
             [] => More::default(),
@@ -90,7 +90,7 @@ impl Row {
         Some(Self { credentials, more })
     }
 
-    fn written(mut self) -> Vec<u8> {
+    pub(super) fn written(mut self) -> Vec<u8> {
         // so that nodes that do not know of bans keep them
         self.credentials.is_disabled = self.more.ban.is_some();
         postcard::to_stdvec(&(self.credentials, self.more))
@@ -290,6 +290,23 @@ fn key(account: &BareJid) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Row {
+        /// One of each kind, for what must not drift.
+        pub(crate) fn samples(keys: impl Fn() -> Credentials) -> Vec<(&'static str, Self)> {
+            let row = |ban: Option<Ban>, is_leaving| {
+                let mut credentials = keys();
+                credentials.is_disabled = ban.is_some();
+                Self { credentials, more: More { ban, is_leaving } }
+            };
+            let ban = Ban { reason: "spam".into(), since: 1_790_000_000 };
+            vec![
+                ("accounts: one", row(None, false)),
+                ("accounts: one that is banned", row(Some(ban), false)),
+                ("accounts: one that leaves", row(None, true)),
+            ]
+        }
+    }
 
     fn credentials() -> Credentials {
         let few = Iterations::try_from(4096).expect("allowed");

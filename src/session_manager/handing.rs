@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,12 @@ pub(super) const READ_ROWS: usize = 32;
 /// How long the home may take for its answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
 
+/// How long a home waits for the rows of a node that it has not met, and how
+/// often it looks. Guesses: mostly it takes a tenth of a second, and the asker
+/// must not give up.
+const MEETING_TIME_MAX: Duration = Duration::from_secs(1);
+const MEETING_PAUSE: Duration = Duration::from_millis(20);
+
 /// A stored message in the hands of a session's node. Dropped: it has been
 /// written to the client, and the row goes.
 #[derive(Debug)]
@@ -66,6 +72,12 @@ struct Ask {
     account: Box<str>,
     seat: Seat,
     after: Vec<u8>,
+}
+
+/// The question for what is stored.
+pub(super) fn asked(account: &BareJid, seat: Seat, after: Vec<u8>) -> Vec<u8> {
+    let ask = Ask { account: account.as_str().into(), seat, after };
+    postcard::to_stdvec(&ask).expect("it has only fields that postcard knows")
 }
 
 impl Drop for Handed {
@@ -108,8 +120,7 @@ impl Offline {
     ) -> Option<Page> {
         let seen = || self.cluster.members().home(account.as_str().as_bytes());
         let home = home.unwrap_or_else(seen);
-        let ask = Ask { account: account.as_str().into(), seat, after };
-        let ask = postcard::to_stdvec(&ask).expect("it has only fields that postcard knows");
+        let ask = asked(account, seat, after);
         let asked = self.cluster.ask(home, topic::HAND_OUT, ask.into(), ANSWER_TIME_MAX).await;
         postcard::from_bytes(&asked.ok()?).ok()
     }
@@ -145,12 +156,17 @@ impl Offline {
             topic::HAND_OUT => {
                 let Ok(ask) = postcard::from_bytes::<Ask>(&question.body) else { return None };
                 let offline = Arc::clone(self);
-                tokio::task::spawn_blocking(move || match offline.hand_out(&ask, sits) {
-                    Ok(page) => {
-                        let page = postcard::to_stdvec(&page).expect("messages can be written");
-                        question.answer(page.into());
-                    }
-                    Err(error) => warn!(%error, "stored messages cannot be read"),
+                tokio::spawn(async move {
+                    offline.meet_all().await;
+                    let hand_out = move || match offline.hand_out(&ask, sits) {
+                        Ok(page) => {
+                            let page = postcard::to_stdvec(&page).expect("messages can be written");
+                            question.answer(page.into());
+                        }
+                        Err(error) => warn!(%error, "stored messages cannot be read"),
+                    };
+                    // an error says that the process ends
+                    let _ = tokio::task::spawn_blocking(hand_out).await;
                 });
             }
             topic::TAKEN => {
@@ -168,6 +184,20 @@ impl Offline {
             _ => return Some(question),
         }
         None
+    }
+
+    /// Waits until we have all rows of all whom we see, for a while: the sides of
+    /// a split have stored by themselves, and of one sender's messages the
+    /// latest may be here before the first.
+    async fn meet_all(&self) {
+        let until = Instant::now() + MEETING_TIME_MAX;
+        let has_met = || {
+            let members = self.cluster.members();
+            members.others().all(|member| self.durable.has_met(member.node.id))
+        };
+        while !has_met() && Instant::now() < until {
+            tokio::time::sleep(MEETING_PAUSE).await;
+        }
     }
 
     fn hand_out(&self, ask: &Ask, sits: impl Fn(&str, Seat) -> bool) -> Result<Page, StoreError> {

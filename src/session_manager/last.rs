@@ -37,6 +37,12 @@ impl Went {
         Self { seconds: now.as_secs(), status }
     }
 
+    /// At this second.
+    #[cfg(test)]
+    pub(super) fn at(seconds: u64, status: &str) -> Self {
+        Self { seconds, status: status.into() }
+    }
+
     /// The time of day.
     pub fn when(&self) -> SystemTime {
         UNIX_EPOCH.checked_add(Duration::from_secs(self.seconds)).unwrap_or(UNIX_EPOCH)

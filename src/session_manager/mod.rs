@@ -9,10 +9,13 @@ pub mod delivery;
 pub mod draining;
 pub mod everywhere;
 pub mod given;
+#[cfg(test)]
+mod golden;
 pub mod handing;
 pub mod hints;
 pub mod inactive;
 pub mod last;
+pub mod made_up;
 pub mod offline;
 pub mod orders;
 pub mod session;

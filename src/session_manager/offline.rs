@@ -263,7 +263,7 @@ fn time_for(sent: u64, now: u64, shelf: &Shelf) -> u64 {
     }
 }
 
-fn stored_key(account: &BareJid, time: u64, mark: Mark) -> Vec<u8> {
+pub(super) fn stored_key(account: &BareJid, time: u64, mark: Mark) -> Vec<u8> {
     key_of(account.as_str(), &[time.to_be_bytes(), mark.to_be_bytes()].concat())
 }
 

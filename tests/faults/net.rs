@@ -78,7 +78,7 @@ impl Stage {
     pub fn places(&self) -> Vec<Place> {
         let place = |at| {
             let wrap = ["ip", "netns", "exec", &self.space(at)].map(str::to_owned).to_vec();
-            Place { host: self.host(at).into(), wrap, environment: Vec::new() }
+            Place { host: self.host(at).into(), wrap, ..Place::default() }
         };
         (0..self.count).map(place).collect()
     }
@@ -96,6 +96,27 @@ impl Stage {
     fn address(&self, last: u8) -> Ipv4Addr {
         let [a, b, c] = self.subnet;
         Ipv4Addr::new(a, b, c, last)
+    }
+
+    /// Another address of a node, which stays when that of its host changes.
+    pub fn side_door(&self, at: usize) -> Ipv4Addr {
+        let address = self.address(u8::try_from(at + 151).expect("few nodes"));
+        let words = ["addr", "add", &format!("{address}/32"), "dev", "lo"];
+        run("ip", &[&["-n", &self.space(at)], &words[..]].concat());
+        address
+    }
+
+    /// The host of a node has another address from now on, and no more the one
+    /// that it had.
+    pub fn move_host(&self, at: usize) -> Ipv4Addr {
+        let (before, now) = (self.host(at), self.address(u8::try_from(at + 101).expect("few")));
+        let space = self.space(at);
+        let change = |word, address: Ipv4Addr| {
+            run("ip", &["-n", &space, "addr", word, &format!("{address}/24"), "dev", "eth0"]);
+        };
+        change("del", before);
+        change("add", now);
+        now
     }
 
     /// Nothing of `from` reaches `to` any more.

@@ -33,8 +33,6 @@ pub struct Story {
     struck: Vec<bool>,
     /// Who may lose sight of whom: observer, lost.
     may_lose: Vec<(usize, usize)>,
-    /// Nodes that both store did not see each other for a while.
-    pub is_divided: bool,
     /// What was found wrong so far.
     pub wrong: Vec<String>,
 }
@@ -76,15 +74,8 @@ impl Story {
         let mut load = Load::new(USERS + SLEEPERS, doors);
         (0..USERS).for_each(|user| load.enter(user));
         let struck = vec![false; count];
-        let mut story = Story {
-            nodes,
-            stage,
-            load,
-            struck,
-            may_lose: Vec::new(),
-            is_divided: false,
-            wrong: Vec::new(),
-        };
+        let mut story =
+            Story { nodes, stage, load, struck, may_lose: Vec::new(), wrong: Vec::new() };
         story.wait("all users are there", |story| story.load.present() == USERS).await;
         story.load.set_phase(Phase::Talking);
         story.talk(Duration::from_secs(1)).await;
@@ -160,7 +151,6 @@ impl Story {
 
     /// Nothing passes between the sides; all may lose sight of the other one.
     pub fn split(&mut self, side: &[usize], other: &[usize]) {
-        self.is_divided = true;
         for one in side {
             for two in other {
                 self.cut_pair(*one, *two);
@@ -275,14 +265,7 @@ impl Story {
             [
                 invariants::vanished(&history),
                 invariants::repeated(&history),
-                invariants::disordered(&history, |nodes, was_stored| {
-                    let [one, other] = nodes;
-                    let may_lose = |pair| self.may_lose.contains(&pair);
-                    match was_stored {
-                        true => !self.is_divided,
-                        false => !may_lose((one, other)) && !may_lose((other, one)),
-                    }
-                }),
+                invariants::disordered(&history),
                 invariants::gone_twice(&history),
                 invariants::unseen_losses(&history, &contacts, end),
                 invariants::wrongly_seen(&history, &contacts),

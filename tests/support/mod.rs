@@ -47,6 +47,8 @@ pub struct Node {
 pub struct Place {
     /// The address that it listens on.
     pub host: IpAddr,
+    /// The program: this build, or another.
+    pub program: String,
     /// The words before its command: into a namespace, under a limit.
     pub wrap: Vec<String>,
     /// What its environment has besides ours.
@@ -54,10 +56,11 @@ pub struct Place {
 }
 
 impl Default for Place {
-    /// Loopback.
+    /// This build on loopback.
     fn default() -> Self {
         let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Self { host, wrap: Vec::new(), environment: Vec::new() }
+        let program = JABIRU.to_owned();
+        Self { host, program, wrap: Vec::new(), environment: Vec::new() }
     }
 }
 
@@ -114,7 +117,12 @@ pub fn ports() -> Ports {
 
 /// Runs a command of ours.
 pub fn run(args: &[&str], input: &str) -> Output {
-    let mut child = Command::new(JABIRU)
+    run_by(JABIRU, args, input)
+}
+
+/// Runs a command of whatever build.
+pub fn run_by(program: &str, args: &[&str], input: &str) -> Output {
+    let mut child = Command::new(program)
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -131,10 +139,14 @@ pub fn run(args: &[&str], input: &str) -> Output {
 /// Runs a command that must succeed, and gives back what it printed.
 #[track_caller]
 pub fn succeed(args: &[&str], input: &str) -> String {
-    let output = run(args, input);
+    printed(args, &run(args, input))
+}
+
+#[track_caller]
+fn printed(args: &[&str], output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{args:?}: {said}");
-    String::from_utf8(output.stdout).expect("text")
+    String::from_utf8(output.stdout.clone()).expect("text")
 }
 
 /// Waits for a state.
@@ -276,7 +288,8 @@ impl Node {
             .append(true)
             .open(self.folder.join("log"))
             .expect("writable");
-        let mut words = self.place.wrap.iter().map(String::as_str).chain([JABIRU]);
+        let program = self.place.program.as_str();
+        let mut words = self.place.wrap.iter().map(String::as_str).chain([program]);
         let child = Command::new(words.next().expect("a command"))
             .args(words)
             .args(["serve", "-c"])
@@ -296,6 +309,12 @@ impl Node {
         let text = fs::read_to_string(&path).expect("a config");
         assert!(text.contains(from), "{from} is not in {text}");
         fs::write(&path, text.replace(from, to)).expect("writable");
+    }
+
+    /// Whether its configuration has these words.
+    pub fn says(&self, words: &str) -> bool {
+        let path = self.folder.join("jabiru.toml");
+        fs::read_to_string(path).expect("a config").contains(words)
     }
 
     pub fn runs(&self) -> bool {
@@ -341,7 +360,12 @@ impl Node {
     /// Runs a command that this node carries out.
     #[track_caller]
     pub fn jabiru(&self, args: &[&str], input: &str) -> String {
-        succeed(&self.with_socket(args), input)
+        printed(args, &self.run(args, input))
+    }
+
+    /// Has a command that it may refuse carried out, by the program that it is.
+    fn run(&self, args: &[&str], input: &str) -> Output {
+        run_by(&self.place.program, &self.with_socket(args), input)
     }
 
     fn with_socket<'a>(&self, args: &[&'a str]) -> Vec<&'a str> {
@@ -353,7 +377,7 @@ impl Node {
 
     /// What `jabiru status --json` says.
     pub fn status(&self) -> Option<serde_json::Value> {
-        let output = run(&self.with_socket(&["status", "--json"]), "");
+        let output = self.run(&["status", "--json"], "");
         serde_json::from_slice(&output.stdout).ok()
     }
 
@@ -394,7 +418,7 @@ impl Node {
 
     /// How many sessions it sees, on all nodes.
     pub fn sessions(&self) -> Vec<String> {
-        let output = run(&self.with_socket(&["sessions", "--json", "--limit", "100000"]), "");
+        let output = self.run(&["sessions", "--json", "--limit", "100000"], "");
         let lines: Vec<serde_json::Value> =
             serde_json::from_slice(&output.stdout).unwrap_or_default();
         let jid = |line: &serde_json::Value| Some(line.get("jid")?.as_str()?.to_owned());

@@ -234,25 +234,13 @@ impl Raw {
     /// As above, at another domain.
     #[track_caller]
     pub fn scram_at(&mut self, domain: &str, user: &str, password: &str, resource: &str) {
-        let header = HEADER.replace("to='localhost'", &format!("to='{domain}'"));
         use base64::Engine as _;
         use base64::engine::general_purpose::STANDARD;
         use jabiru::stream::sasl::hash::Hash;
         let sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
-        self.say(header.as_bytes());
-        self.hear("</stream:features>");
-        let bare = format!("n={user},r=abcdef");
-        let first = STANDARD.encode(format!("n,,{bare}"));
-        let auth = format!("<auth xmlns='{sasl}' mechanism='SCRAM-SHA-256'>{first}</auth>");
-        self.say(auth.as_bytes());
-        let heard = self.hear("</challenge>");
-        let inside = heard.split_once("</challenge>").expect("a challenge").0;
-        let challenge = STANDARD.decode(inside.rsplit('>').next().expect("text")).expect("base64");
-        let challenge = String::from_utf8(challenge).expect("text");
-        let field = |name: &str| {
-            let mut fields = challenge.split(',');
-            fields.find_map(|field| field.strip_prefix(name)).expect("a field").to_owned()
-        };
+        let header = HEADER.replace("to='localhost'", &format!("to='{domain}'"));
+        let (bare, challenge) = self.challenge(&header, user);
+        let field = |name: &str| field(&challenge, name);
         let salt = STANDARD.decode(field("s=")).expect("base64");
         let iterations = field("i=").parse().expect("a number");
         let salted = Hash::Sha256.salted(password.as_bytes(), &salt, iterations);
@@ -269,6 +257,31 @@ impl Raw {
         self.take(resource);
     }
 
+    /// The salt that a server shows for a name in SCRAM-SHA-256 (RFC 5802 §5.1).
+    #[track_caller]
+    pub fn salt(&mut self, user: &str) -> String {
+        field(&self.challenge(HEADER, user).1, "s=")
+    }
+
+    /// Begins SCRAM-SHA-256: what we said first, without its head, and the
+    /// challenge.
+    #[track_caller]
+    fn challenge(&mut self, header: &str, user: &str) -> (String, String) {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::STANDARD;
+        self.say(header.as_bytes());
+        self.hear("</stream:features>");
+        let bare = format!("n={user},r=abcdef");
+        let first = STANDARD.encode(format!("n,,{bare}"));
+        let sasl = "urn:ietf:params:xml:ns:xmpp-sasl";
+        let auth = format!("<auth xmlns='{sasl}' mechanism='SCRAM-SHA-256'>{first}</auth>");
+        self.say(auth.as_bytes());
+        let heard = self.hear("</challenge>");
+        let inside = heard.split_once("</challenge>").expect("a challenge").0;
+        let challenge = STANDARD.decode(inside.rsplit('>').next().expect("text")).expect("base64");
+        (bare, String::from_utf8(challenge).expect("text"))
+    }
+
     fn open(&mut self) -> String {
         self.say(HEADER.as_bytes());
         self.hear("</stream:features>")
@@ -280,6 +293,12 @@ impl Raw {
         self.say(format!("<iq type='set' id='b'>{bind}</iq>").as_bytes());
         self.hear("</iq>");
     }
+}
+
+/// A field of a challenge.
+fn field(challenge: &str, name: &str) -> String {
+    let mut fields = challenge.split(',');
+    fields.find_map(|field| field.strip_prefix(name)).expect("a field").to_owned()
 }
 
 /// The first certificate in a file.

@@ -230,6 +230,15 @@ impl<W: Write> Summed<W> {
         self.put(&length.to_le_bytes())?;
         self.put(&part)
     }
+
+    /// After the last part: how many rows there are, and the checksum.
+    fn end(&mut self, rows: u64) -> io::Result<()> {
+        self.put(&0u32.to_le_bytes())?;
+        self.put(&rows.to_le_bytes())?;
+        let sum = self.sum.clone().finalize();
+        self.inner.write_all(&sum)?;
+        self.inner.flush()
+    }
 }
 
 fn write_all(
@@ -273,11 +282,7 @@ fn write_all(
             }
         }
     }
-    out.put(&0u32.to_le_bytes()).map_err(failed)?;
-    out.put(&done.rows.to_le_bytes()).map_err(failed)?;
-    let sum = out.sum.finalize();
-    out.inner.write_all(&sum).map_err(failed)?;
-    out.inner.flush().map_err(failed)?;
+    out.end(done.rows).map_err(failed)?;
     Ok(done)
 }
 
@@ -391,6 +396,35 @@ mod tests {
         assert_eq!(rows.len(), 1_350);
         assert!(rows.iter().all(|row| row.table == Table::Vcard && row.value.len() == 3_000));
         assert!(rows.iter().any(|row| row.key == b"u11@im" && row.time == 5));
+    }
+
+    #[test]
+    fn a_backup_stays_as_it_is() {
+        let mut golden = crate::golden::Golden::of("durable", "backup");
+        let value = Bytes::from_static(b"value");
+        let kept = |table: &Table| {
+            vec![Kept { table: *table, key: b"romeo@im".to_vec(), value: value.clone(), time: 300 }]
+        };
+        let parts: Vec<_> = Table::ALL.iter().map(kept).collect();
+        let written = |parts: &Vec<Vec<Kept>>| {
+            let mut out = Summed { inner: Vec::new(), sum: Sha256::new() };
+            out.put(HEAD).expect("written");
+            parts.iter().for_each(|part| out.part(part).expect("written"));
+            let rows = parts.iter().map(|part| part.len() as u64).sum();
+            out.end(rows).expect("written");
+            out.inner
+        };
+        let read = |file: &[u8]| {
+            let mut parts = Vec::new();
+            let read = read_all(file, |part| {
+                parts.push(part);
+                true
+            });
+            read.is_ok().then_some(parts)
+        };
+        golden.keeps("a row of each table", &parts, written, read);
+        golden.writes("head", HEAD);
+        golden.end();
     }
 
     #[test]

@@ -101,7 +101,7 @@ tables! {
     Last = 8,
     /// The nodes of this cluster, by name: members, and who was removed.
     Nodes = 9,
-    /// What the operator has said for all nodes, by its name.
+    /// What holds for all nodes, by its name.
     Settings = 10,
 }
 
