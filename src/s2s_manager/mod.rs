@@ -11,6 +11,7 @@ pub mod leaving;
 pub mod link;
 pub mod links;
 pub mod outgoing;
+mod own;
 pub mod place;
 pub mod reach;
 pub mod resolve;
