@@ -2,6 +2,8 @@
 //! cookie and certificate: real processes, real sockets.
 
 mod servers;
+#[path = "federation/several.rs"]
+mod several;
 mod support;
 #[path = "components/wire.rs"]
 mod wire;

@@ -20,6 +20,7 @@ use crate::cluster::table::Entry;
 use crate::net::outbox::{Item, Refused};
 use crate::s2s_manager::choice;
 use crate::s2s_manager::fault::{Kind, LinkError};
+use crate::s2s_manager::flows::Flows;
 use crate::s2s_manager::leaving::{Deferred, Leaving};
 use crate::s2s_manager::link::Link;
 use crate::s2s_manager::own::Own;
@@ -66,6 +67,8 @@ pub struct Links<T> {
     table: Mutex<Table<T>>,
     /// Pairs with something to be planned again: see `leaving`.
     pub(super) up: mpsc::Sender<Pair>,
+    /// Where what is said has gone.
+    pub(super) flows: Mutex<Flows>,
     next: AtomicU64,
     /// Links that have not ended yet.
     pub(super) active: AtomicUsize,
@@ -110,6 +113,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             asking: Semaphore::new(ASKING_MAX),
             table: Mutex::new(table),
             up,
+            flows: Mutex::default(),
             next: AtomicU64::new(0),
             active: AtomicUsize::new(0),
         })
@@ -275,10 +279,8 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
 
     /// Ends a link if others stay by the rule of all nodes.
     pub(super) fn yield_to_others(&self, link: &Arc<Link<T>>) {
-        let me = self.cluster.me().id;
-        let links_max = self.trust.config.links_per_pair_max;
-        if !choice::stays(&self.rows(&link.pair), me, links_max) {
-            debug!(theirs = %link.pair.theirs, "another node has a link: ours ends");
+        if !choice::stays(&self.rows(&link.pair), self.side(&self.going())) {
+            debug!(theirs = %link.pair.theirs, "others have links: ours ends");
             self.end(link);
         }
     }
@@ -320,10 +322,16 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         link.end.notify_one();
     }
 
-    /// This node stops: links end after what waits for them.
-    pub fn stop(&self) {
+    /// This node stops: links end after what waits for them. Says how many
+    /// there were.
+    pub fn stop(&self) -> usize {
         self.lock().is_stopping = true;
-        self.all().iter().for_each(|link| self.end(link));
+        self.all().iter().map(|link| self.end(link)).count()
+    }
+
+    /// Whether it has.
+    pub fn is_stopping(&self) -> bool {
+        self.lock().is_stopping
     }
 
     /// Links for which something waits.

@@ -1,11 +1,13 @@
 //! Room 4: links to other servers, from any node, known to all.
 
 pub mod arrivals;
+mod carrier;
 pub mod certificate;
 pub mod choice;
 pub mod config;
 pub mod connect;
 pub mod fault;
+pub mod flows;
 mod keep;
 pub mod leaving;
 pub mod link;
