@@ -24,6 +24,7 @@ use crate::s2s_manager::flows::Flows;
 use crate::s2s_manager::leaving::{Deferred, Leaving};
 use crate::s2s_manager::link::Link;
 use crate::s2s_manager::own::Own;
+use crate::s2s_manager::rates::Rates;
 use crate::s2s_manager::resolve::Resolve;
 use crate::s2s_manager::trust::Trust;
 use crate::stream::server::{Pair, Policy};
@@ -67,6 +68,10 @@ pub struct Links<T> {
     table: Mutex<Table<T>>,
     /// Pairs with something to be planned again: see `leaving`.
     pub(super) up: mpsc::Sender<Pair>,
+    /// What servers have sent to this node, where they may not send more.
+    pub incoming: Rates,
+    /// What they were sent.
+    pub(super) outgoing: Rates,
     /// Where what is said has gone.
     pub(super) flows: Mutex<Flows>,
     next: AtomicU64,
@@ -113,6 +118,8 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             asking: Semaphore::new(ASKING_MAX),
             table: Mutex::new(table),
             up,
+            incoming: Rates::default(),
+            outgoing: Rates::default(),
             flows: Mutex::default(),
             next: AtomicU64::new(0),
             active: AtomicUsize::new(0),
