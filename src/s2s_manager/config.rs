@@ -33,6 +33,12 @@ pub struct Config {
     pub dialback: bool,
     /// Who may sign certificates, in PEM; empty: whom the system trusts.
     pub roots: PathBuf,
+    /// Whether certificates that a domain names in DNS count (DANE), which needs
+    /// a name server that gives what DNSSEC wants.
+    pub dane: bool,
+    /// Keys that DNSSEC begins with, as DNSKEY records in a file; empty: those of
+    /// the root.
+    pub dane_anchors: PathBuf,
     /// The only domains that we speak with; empty: all. `*.` in front of one
     /// means all below it.
     pub allow: Vec<String>,
@@ -102,6 +108,8 @@ impl Default for Config {
             require_valid_certificate: true,
             dialback: false,
             roots: PathBuf::new(),
+            dane: false,
+            dane_anchors: PathBuf::new(),
             allow: Vec::new(),
             block: Vec::new(),
             private_addresses: false,
