@@ -1,7 +1,11 @@
 //! Services of ours that speak with each other, each with its own domain,
 //! cookie and certificate: real processes, real sockets.
 
+#[path = "federation/rates.rs"]
+mod rates;
 mod servers;
+#[path = "federation/several.rs"]
+mod several;
 mod support;
 #[path = "components/wire.rs"]
 mod wire;

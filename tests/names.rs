@@ -1,6 +1,8 @@
 //! How other servers are found: services of records, and what a name server
 //! may say to lead us astray.
 
+#[path = "names/dane.rs"]
+mod dane;
 mod servers;
 mod support;
 

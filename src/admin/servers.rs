@@ -62,6 +62,9 @@ pub struct ServerLine {
     pub stanzas: u64,
     /// Bytes that wait.
     pub queue: usize,
+    /// Whether it is over its rate, and held back until it is not.
+    #[serde(default)]
+    pub is_held: bool,
     /// Why it does not come about.
     pub error: Option<String>,
     /// When it is tried again, in seconds.
@@ -162,6 +165,7 @@ fn empty(node: &str, direction: &str, state: &str) -> ServerLine {
         since: 0,
         stanzas: 0,
         queue: 0,
+        is_held: false,
         error: None,
         next_try: None,
     }
@@ -181,6 +185,7 @@ fn link_line(node: &str, link: &Link<Held>) -> ServerLine {
         since: since.as_secs(),
         stanzas: link.stanzas(),
         queue: link.outbox.len(),
+        is_held: link.is_held(),
         ..empty(node, "to", state)
     }
 }
@@ -205,6 +210,7 @@ fn arrival_line(node: &str, arrival: &Arrival) -> ServerLine {
         address: Some(arrival.address.to_string()),
         since: arrival.since.elapsed().as_secs(),
         stanzas: arrival.stanzas(),
+        is_held: arrival.is_held(),
         ..empty(node, "from", "open")
     }
 }

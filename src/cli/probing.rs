@@ -15,6 +15,7 @@ use crate::net::outbox::Outbox;
 use crate::net::peer_tls::Secured;
 use crate::net::tls::Certificates;
 use crate::s2s_manager::certificate::Roots;
+use crate::s2s_manager::dane::{Fit, Tlsa};
 use crate::s2s_manager::outgoing::{Dial, Done, Established, Seen};
 use crate::s2s_manager::place::Place;
 use crate::s2s_manager::resolve::Resolve;
@@ -92,6 +93,11 @@ async fn look_up(config: &Config, theirs: &Domain) -> anyhow::Result<()> {
             Ok(addresses) => {
                 is_reachable = true;
                 println!("{}", found(place, &addresses));
+                match resolve.tlsa(theirs, place).await {
+                    Ok(_) if !rules.dane => {}
+                    Ok(records) => named(place, &records),
+                    Err(error) => println!("  its TLSA records: {}", chain(&error)),
+                }
             }
             Err(error) => println!("{place}: {}", chain(&error)),
         }
@@ -159,6 +165,13 @@ async fn tell(
         let millis = begun.elapsed().as_millis();
         match step {
             Seen::Addresses(place, addresses) => println!("{}", found(&place, &addresses)),
+            Seen::Named(records) => named_in_words(&records),
+            Seen::Judged(fit) => match fit {
+                Fit::Unsaid => {}
+                Fit::Named => println!("  a TLSA record names it: nobody else need sign it"),
+                Fit::Vouched => println!("  it is as a TLSA record wants it"),
+                Fit::Refused => println!("  it is not as any of the TLSA records wants it"),
+            },
             Seen::Connected(address) => println!("{millis} ms: connected with {address}"),
             Seen::Secured(secured) => {
                 println!("{millis} ms: {} {}", secured.version, secured.cipher);
@@ -195,6 +208,21 @@ fn in_words(certificate: &CertificateDer<'_>) -> String {
         names.join(", "),
         parsed.issuer()
     )
+}
+
+/// What a place has in DNS of its certificate.
+fn named(place: &Place, records: &[Tlsa]) {
+    let what = match (place.is_proved, records.is_empty()) {
+        (false, _) => "no DNSSEC proves that its domain names it: TLSA records do not count",
+        (true, true) => "DNSSEC proves it, and no TLSA record: its certificate counts alone",
+        (true, false) => "DNSSEC proves it, and these TLSA records",
+    };
+    println!("  {what}");
+    named_in_words(records);
+}
+
+fn named_in_words(records: &[Tlsa]) {
+    records.iter().for_each(|record| println!("  TLSA {}", record.in_words()));
 }
 
 fn found(place: &Place, addresses: &[std::net::SocketAddr]) -> String {

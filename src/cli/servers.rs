@@ -72,6 +72,7 @@ fn table(servers: &[ServerLine]) -> String {
             (Some(_), Some(next)) => {
                 format!("failed, next try in {}", span(Duration::from_secs(next)))
             }
+            (None, _) if line.is_held => format!("{}, held back", line.state),
             (None, _) => line.state.clone(),
         };
         let proof = match (&line.proof, line.is_certain) {

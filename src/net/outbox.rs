@@ -200,6 +200,16 @@ impl<T> Outbox<T> {
     /// Moves waiting pieces into `hands`, or says that the end has come.
     /// `hands` is untouched unless the answer is [`Work::Write`].
     pub fn poll_take(&self, cx: &mut Context<'_>, hands: &mut VecDeque<Item<T>>) -> Poll<Work> {
+        self.poll_take_some(cx, hands, PIECES_PER_WRITE_MAX)
+    }
+
+    /// As above, but no more than `pieces_max`.
+    pub fn poll_take_some(
+        &self,
+        cx: &mut Context<'_>,
+        hands: &mut VecDeque<Item<T>>,
+        pieces_max: usize,
+    ) -> Poll<Work> {
         let mut queue = self.lock();
         if queue.items.is_empty() {
             return match &queue.end {
@@ -211,10 +221,10 @@ impl<T> Outbox<T> {
                 }
             };
         }
-        let count = queue.items.len().min(PIECES_PER_WRITE_MAX);
+        let count = queue.items.len().min(pieces_max.clamp(1, PIECES_PER_WRITE_MAX));
+        let taken: usize = queue.items.iter().take(count).map(|item| item.bytes.len()).sum();
         hands.extend(queue.items.drain(..count));
-        let waiting = queue.items.iter().chain(&queue.behind);
-        queue.bytes = waiting.map(|item| item.bytes.len()).sum();
+        queue.bytes = queue.bytes.saturating_sub(taken);
         if queue.items.is_empty() && queue.items.capacity() > PIECES_KEPT {
             queue.items = VecDeque::new();
         }

@@ -12,7 +12,7 @@ use crate::net::outbox::Item;
 use crate::router::Router;
 use crate::router::act::{HOPS_MAX, Way};
 use crate::router::parcel::{Label, Target};
-use crate::s2s_manager::choice::{self, Choice};
+use crate::s2s_manager::choice::{self, Choice, Flow};
 use crate::s2s_manager::fault::Kind;
 use crate::s2s_manager::leaving::{Deferred, Left};
 use crate::s2s_manager::links::Unsent;
@@ -20,7 +20,7 @@ use crate::session_manager::session::{Held, Token};
 use crate::stream::server::Pair;
 use crate::xmpp::content::{Depth, translated};
 use crate::xmpp::error::StanzaCondition;
-use crate::xmpp::jid::Domain;
+use crate::xmpp::jid::{Domain, Jid};
 use crate::xmpp::namespaces::{CLIENT, SERVER};
 use crate::xmpp::stanza::Stanza;
 
@@ -42,26 +42,34 @@ impl Router {
         }
     }
 
-    /// As above; nothing of the pair waits before it.
+    /// As above; nothing of the pair waits before it here.
     fn beyond(&self, stanza: &Stanza, pair: &Pair, item: Item<Held>, way: &Way) {
-        let rows = self.servers.rows(pair);
-        let sender = stanza.from.as_ref().map(|from| from.bare());
-        let sender = sender.as_ref().map_or("", |sender| sender.as_str());
-        let links_max = self.servers.trust().config.links_per_pair_max;
-        match choice::choose(&rows, self.me(), sender, links_max) {
+        let flow = flow(stanza);
+        match self.servers.carrier(pair, flow) {
             Choice::Failed(kind) => self.bounce(stanza, kind.error()),
-            // what waits for a link of ours goes first, also where it has to go
-            Choice::Node(node) if way.hops < HOPS_MAX && !self.servers.has(pair) => {
-                let label = Label { target: Target::Server, hops: way.hops + 1, mark: way.mark };
-                self.rooms.cluster.deliver(node, label.pack(&item.bytes));
-            }
+            Choice::Node(node) if way.hops < HOPS_MAX => self.hand_on(flow, node, &item, way),
             Choice::Here | Choice::Node(_) => {
+                // a node that stops opens no link
+                let heir = match self.servers.is_stopping() && !self.servers.has(pair) {
+                    true => self.servers.heir().filter(|_| way.hops < HOPS_MAX),
+                    false => None,
+                };
+                if let Some(node) = heir {
+                    return self.hand_on(flow, node, &item, way);
+                }
                 trace!(theirs = %pair.theirs, "stanza given to a link");
+                self.servers.note_carrier(flow, self.me());
                 if let Err(Unsent { why, .. }) = self.servers.push(pair, item.bytes, item.token) {
                     self.bounce(stanza, why.error());
                 }
             }
         }
+    }
+
+    fn hand_on(&self, flow: Flow, node: NodeId, item: &Item<Held>, way: &Way) {
+        self.servers.note_carrier(flow, node);
+        let label = Label { target: Target::Server, hops: way.hops + 1, mark: way.mark };
+        self.rooms.cluster.deliver(node, label.pack(&item.bytes));
     }
 
     /// Fetches what links could not send, for ever.
@@ -75,6 +83,8 @@ impl Router {
 
     fn unsent(&self, pair: &Pair, left: Left<Held>) {
         let Left { failed, why, behind } = left;
+        // what another link carries now did not fail
+        let why = why.filter(|_| !self.servers.is_carried_elsewhere(pair));
         let other = match why {
             Some(Kind::Unreachable) => self.other_node(pair),
             _ => None,
@@ -117,6 +127,13 @@ impl Router {
             Err(error) => warn!(%error, "a stanza of ours cannot be read back"),
         }
     }
+}
+
+/// From whom to whom it goes.
+fn flow(stanza: &Stanza) -> Flow {
+    let from = stanza.from.as_ref().map_or("", Jid::bare_str);
+    let to = stanza.to.as_ref().map_or("", Jid::bare_str);
+    Flow::new(from, to)
 }
 
 /// Between which domains a stanza goes.

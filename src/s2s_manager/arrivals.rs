@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use crate::metrics;
 use crate::stream::server::Proof;
 use crate::xmpp::jid::Domain;
 
@@ -32,6 +33,7 @@ pub struct Arrival {
     pub end: Notify,
     stanzas: AtomicU64,
     proved: Mutex<Vec<(Domain, Proof)>>,
+    held: AtomicBool,
 }
 
 /// A stream is in the list as long as this lives.
@@ -57,6 +59,7 @@ impl Arrivals {
             end: Notify::new(),
             stanzas: AtomicU64::new(0),
             proved: Mutex::default(),
+            held: AtomicBool::new(false),
         });
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.lock().insert(number, Arc::clone(&arrival));
@@ -89,6 +92,18 @@ impl Arrival {
         if !proved.iter().any(|(known, _)| *known == domain) {
             proved.push((domain, proof));
         }
+    }
+
+    /// Whether it is held to its rate now.
+    pub fn note_held(&self, is_held: bool) {
+        if self.held.swap(is_held, Ordering::Relaxed) != is_held && is_held {
+            metrics::count(metrics::S2S_HELD, "incoming");
+        }
+    }
+
+    /// Whether nothing is read from it, for it is over its rate.
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// One more stanza was taken from it.

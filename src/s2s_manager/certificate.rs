@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use tracing::warn;
-use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use webpki::{
+    ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert,
+};
 use x509_parser::extensions::GeneralName;
 
 use crate::s2s_manager::resolve::{ascii, server_name};
@@ -87,7 +89,9 @@ impl Roots {
             let read = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
             match read {
                 Ok(read) if !read.is_empty() => read,
-                _ => return Err(RootsError::Pem { path: path.to_owned() }),
+                _ => {
+                    return Err(RootsError::Pem { path: path.to_owned() });
+                }
             }
         };
         let anchor = |certificate: &CertificateDer<'_>| {
@@ -99,6 +103,19 @@ impl Roots {
     /// Nobody.
     pub fn none() -> Self {
         Self(Vec::new())
+    }
+
+    /// These.
+    #[cfg(test)]
+    pub(super) fn of(certificates: &[CertificateDer<'_>]) -> Self {
+        let anchor =
+            |one: &CertificateDer<'_>| anchor_from_trusted_cert(one).expect("a root").to_owned();
+        Self(certificates.iter().map(anchor).collect())
+    }
+
+    /// All of them.
+    pub(super) fn anchors(&self) -> &[TrustAnchor<'static>] {
+        &self.0
     }
 
     /// How many there are.
@@ -117,33 +134,72 @@ impl Roots {
         domain: &Domain,
         now: UnixTime,
     ) -> Result<(), Doubt> {
-        let (own, others) = chain.split_first().ok_or(Doubt::Nothing)?;
-        let others = others.get(..others.len().min(CHAIN_MAX)).unwrap_or_default();
-        let certificate = EndEntityCert::try_from(own).map_err(Doubt::Other)?;
-        let verify = |usage: KeyUsage| {
-            let verified = certificate.verify_for_usage(
-                ALL_VERIFICATION_ALGS,
-                &self.0,
-                others,
-                now,
-                usage,
-                None,
-                None,
-            );
-            verified.map(|_| ())
-        };
-        // what is a server's is one also where it opens the connection
-        verify(KeyUsage::server_auth())
-            .or_else(|error| match error {
-                webpki::Error::RequiredEkuNotFoundContext(_) => verify(KeyUsage::client_auth()),
-                error => Err(error),
-            })
-            .map_err(doubt)?;
-        match names_dns(&certificate, domain) || names_xmpp(own, domain) {
+        let own = chain.first().ok_or(Doubt::Nothing)?;
+        verify(&self.0, chain, now, None)?;
+        match names(own, domain, None) {
             true => Ok(()),
             false => Err(Doubt::Name),
         }
     }
+}
+
+/// Says whether a certificate of a chain is one that is wanted in it.
+pub(super) type Wanted<'a> = &'a dyn Fn(&CertificateDer<'_>) -> bool;
+
+/// Whether a chain, a server's own certificate first, leads to one of these; and
+/// in between, or there, to one that is wanted.
+pub(super) fn verify(
+    anchors: &[TrustAnchor<'_>],
+    chain: &[CertificateDer<'_>],
+    now: UnixTime,
+    wanted: Option<Wanted<'_>>,
+) -> Result<(), Doubt> {
+    let (own, others) = chain.split_first().ok_or(Doubt::Nothing)?;
+    let others = others.get(..others.len().min(CHAIN_MAX)).unwrap_or_default();
+    let certificate = EndEntityCert::try_from(own).map_err(Doubt::Other)?;
+    let is_wanted = |path: &VerifiedPath<'_>| {
+        let Some(wanted) = wanted else { return Ok(()) };
+        let is_end = |one: &CertificateDer<'_>| {
+            anchor_from_trusted_cert(one).is_ok_and(|anchor| anchor == *path.anchor())
+        };
+        let between = path.intermediate_certificates().any(|one| wanted(&one.der()));
+        match between || others.iter().any(|one| is_end(one) && wanted(one)) {
+            true => Ok(()),
+            false => Err(webpki::Error::UnknownIssuer),
+        }
+    };
+    let has_wanted: Option<&dyn Fn(&VerifiedPath<'_>) -> Result<(), webpki::Error>> =
+        Some(&is_wanted);
+    let verify = |usage: KeyUsage| {
+        let verified = certificate.verify_for_usage(
+            ALL_VERIFICATION_ALGS,
+            anchors,
+            others,
+            now,
+            usage,
+            None,
+            has_wanted,
+        );
+        verified.map(|_| ())
+    };
+    // what is a server's is one also where it opens the connection
+    verify(KeyUsage::server_auth())
+        .or_else(|error| match error {
+            webpki::Error::RequiredEkuNotFoundContext(_) => verify(KeyUsage::client_auth()),
+            error => Err(error),
+        })
+        .map_err(doubt)
+}
+
+/// Whether a certificate names a domain, or the host that the domain names.
+pub(super) fn names(own: &CertificateDer<'_>, domain: &Domain, host: Option<&str>) -> bool {
+    let Ok(certificate) = EndEntityCert::try_from(own) else {
+        return false;
+    };
+    let host = host.and_then(|host| ServerName::try_from(host.trim_end_matches('.')).ok());
+    names_dns(&certificate, domain)
+        || names_xmpp(own, domain)
+        || host.is_some_and(|host| certificate.verify_is_valid_for_subject_name(&host).is_ok())
 }
 
 /// How long a certificate is valid yet; nothing: it cannot be read.
@@ -171,8 +227,12 @@ fn names_dns(certificate: &EndEntityCert<'_>, domain: &Domain) -> bool {
 
 /// SRV-ID and XmppAddr.
 fn names_xmpp(certificate: &[u8], domain: &Domain) -> bool {
-    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return false };
-    let Ok(Some(names)) = parsed.subject_alternative_name() else { return false };
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else {
+        return false;
+    };
+    let Ok(Some(names)) = parsed.subject_alternative_name() else {
+        return false;
+    };
     names.value.general_names.iter().any(|name| match name {
         GeneralName::OtherName(kind, value) => match (kind.to_id_string().as_str(), text(value)) {
             (DNS_SRV, Some(text)) => {

@@ -1,8 +1,10 @@
-//! Which link of the cluster carries a stanza, and which of two links that were
-//! opened at the same moment stays. Pure: every node decides the same from the
-//! same rows.
+//! Which link of the cluster carries a stanza, and which of several that were
+//! opened at the same moment stay. Pure: every node decides the same from the
+//! same rows. What a node remembers of where stanzas went is in `flows`.
 
-use crate::cluster::hash::stable;
+use std::hash::Hasher;
+
+use crate::cluster::hash::Sip;
 use crate::cluster::node::NodeId;
 use crate::cluster::rows::{LinkRow, LinkState};
 use crate::cluster::table::Entry;
@@ -23,31 +25,73 @@ pub enum Choice {
     Failed(Kind),
 }
 
-/// Where the stanzas of one sender go: a link of this node first, else that of
-/// another, else this node opens one. `rows` are those of the pair.
-pub fn choose(rows: &[Entry<LinkRow>], me: NodeId, sender: &str, links_max: usize) -> Choice {
-    let stays = winners(rows, links_max);
-    if stays.contains(&me) {
-        return Choice::Here;
-    }
-    let failed: Vec<&Entry<LinkRow>> = rows.iter().filter(|row| kind(row).is_some()).collect();
-    // fewer than there may be, and this node may still open one
-    let own = failed.iter().find(|row| row.owner == me).and_then(|row| kind(row));
-    if !stays.is_empty() && (stays.len() >= links_max || own.is_some()) {
-        let at = stable(sender.as_bytes()) % stays.len() as u64;
-        let node = usize::try_from(at).ok().and_then(|at| stays.get(at));
-        return node.map_or(Choice::Here, |node| Choice::Node(*node));
-    }
-    if let Some(kind) = own {
-        return Choice::Failed(kind);
-    }
-    let others: Vec<Kind> = failed.iter().filter_map(|row| kind(row)).collect();
-    match others.first() {
-        // it is there, or is known not to be: another node finds the same
-        Some(kind) if others.len() >= OPINIONS || *kind != Kind::Unreachable => {
-            Choice::Failed(*kind)
+/// What is said by one to another: the same number for all stanzas whose order
+/// must hold. Two that have the same number by chance share their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Flow(u64);
+
+/// Who asks, and what he knows beside the rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Side<'a> {
+    /// The node that asks.
+    pub me: NodeId,
+    /// So many links may a pair have (`links_per_pair_max`).
+    pub links_max: usize,
+    /// Nodes that will be gone soon: their links carry what no other does.
+    pub going: &'a [NodeId],
+}
+
+impl Flow {
+    /// From one bare address to another.
+    pub fn new(sender: &str, recipient: &str) -> Self {
+        let mut sip = Sip::default();
+        // no address has a zero byte
+        for piece in [sender.as_bytes(), &[0], recipient.as_bytes()] {
+            sip.write(piece);
         }
-        _ => Choice::Here,
+        Self(sip.finish())
+    }
+
+    /// How much a node wants it: where one link comes or goes, only what is
+    /// its own moves (rendezvous hash, Thaler and Ravishankar, 1998). Part of
+    /// the protocol: nodes of different versions must agree on it.
+    fn weight(self, node: NodeId) -> u64 {
+        let mut sip = Sip::default();
+        for number in [node.generation, node.random, self.0] {
+            sip.write(&number.to_le_bytes());
+        }
+        sip.finish()
+    }
+}
+
+/// Where the stanzas of a flow go: to one of the links that stay, or, where
+/// there may be more of them, perhaps to one that this node opens. `rows` are
+/// those of the pair.
+pub fn choose(rows: &[Entry<LinkRow>], side: Side<'_>, flow: Flow) -> Choice {
+    let is_going = |node: &NodeId| side.going.contains(node);
+    let all = winners(rows, side);
+    let mut links: Vec<NodeId> = all.iter().copied().filter(|node| !is_going(node)).collect();
+    let failed = |is_own: bool| {
+        let of = rows.iter().filter(move |row| (row.owner == side.me) == is_own);
+        of.filter_map(kind)
+    };
+    let own = failed(true).next();
+    let others = match failed(false).next() {
+        // it is there, or is known not to be: another node finds the same
+        Some(kind) if failed(false).count() >= OPINIONS || kind != Kind::Unreachable => Some(kind),
+        _ => None,
+    };
+    let believed = own.or(others);
+    if links.len() < side.links_max && !is_going(&side.me) && believed.is_none() {
+        links.push(side.me);
+    }
+    if links.is_empty() {
+        links = all;
+    }
+    match (links.into_iter().max_by_key(|node| (flow.weight(*node), *node)), believed) {
+        (Some(node), _) if node != side.me => Choice::Node(node),
+        (None, Some(kind)) => Choice::Failed(kind),
+        (Some(_) | None, _) => Choice::Here,
     }
 }
 
@@ -63,24 +107,35 @@ pub fn second_opinion(rows: &[Entry<LinkRow>], me: NodeId, others: &[NodeId]) ->
 }
 
 /// Whether the link of this node stays.
-pub fn stays(rows: &[Entry<LinkRow>], me: NodeId, links_max: usize) -> bool {
-    winners(rows, links_max).contains(&me)
+pub fn stays(rows: &[Entry<LinkRow>], side: Side<'_>) -> bool {
+    winners(rows, side).contains(&side.me)
 }
 
 /// The owners of the links that stay, of those that are open or opened: those
-/// that are open first, then those of the lower nodes.
-fn winners(rows: &[Entry<LinkRow>], links_max: usize) -> Vec<NodeId> {
-    let mut alive: Vec<(bool, NodeId)> = rows
+/// of nodes that stay first, then those that are open, then those of the lower
+/// nodes.
+fn winners(rows: &[Entry<LinkRow>], side: Side<'_>) -> Vec<NodeId> {
+    let mut alive: Vec<(bool, bool, NodeId)> = rows
         .iter()
         .filter(|row| kind(row).is_none())
-        .map(|row| (row.row.state != LinkState::Open, row.owner))
+        .map(|row| {
+            let is_going = side.going.contains(&row.owner);
+            (is_going, row.row.state != LinkState::Open, row.owner)
+        })
         .collect();
     alive.sort_unstable();
-    alive.dedup_by_key(|(_, owner)| *owner);
-    alive.into_iter().take(links_max).map(|(_, owner)| owner).collect()
+    let mut owners: Vec<NodeId> = Vec::with_capacity(alive.len());
+    for (.., owner) in alive {
+        if !owners.contains(&owner) {
+            owners.push(owner);
+        }
+    }
+    owners.truncate(side.links_max);
+    owners
 }
 
-fn kind(row: &Entry<LinkRow>) -> Option<Kind> {
+/// Why the link of a row has failed; nothing: it has not.
+pub(super) fn kind(row: &Entry<LinkRow>) -> Option<Kind> {
     match row.row.state {
         LinkState::Failed(code) => Some(Kind::of(code)),
         LinkState::Opening | LinkState::Open => None,
@@ -112,9 +167,39 @@ mod tests {
         words.split_whitespace().map(row).collect()
     }
 
+    fn side(me: u64, links_max: usize) -> Side<'static> {
+        Side { me: node(me), links_max, going: &[] }
+    }
+
     #[track_caller]
     fn check(words: &str, me: u64, expected: Choice) {
-        assert_eq!(choose(&rows(words), node(me), "a@im", 1), expected, "{words}");
+        let flow = Flow::new("a@im", "b@net");
+        assert_eq!(choose(&rows(words), side(me, 1), flow), expected, "{words}");
+    }
+
+    /// So many people who write to one.
+    fn flows() -> impl Iterator<Item = Flow> {
+        (0..300).map(|number| Flow::new(&format!("user{number}@im"), "b@net"))
+    }
+
+    /// How many of them go where, as `1:150 2:150`.
+    fn shares(words: &str, side: Side<'_>) -> String {
+        let mut counts = std::collections::BTreeMap::<NodeId, u32>::new();
+        for flow in flows() {
+            let at = match choose(&rows(words), side, flow) {
+                Choice::Here => side.me,
+                Choice::Node(node) => node,
+                Choice::Failed(kind) => panic!("{words}: {kind:?}"),
+            };
+            *counts.entry(at).or_default() += 1;
+        }
+        let shares = counts.iter().map(|(node, count)| {
+            // within what chance makes of a third or a half
+            let part = f64::from(*count) / 300.0;
+            let share = [1.0, 0.5, 1.0 / 3.0].into_iter().find(|share| (part - share).abs() < 0.1);
+            format!("{}:{:.2}", node.generation, share.unwrap_or(part))
+        });
+        shares.collect::<Vec<_>>().join(" ")
     }
 
     #[test]
@@ -132,8 +217,9 @@ mod tests {
         check("1p 2p", 2, Choice::Node(node(1)));
         check("1p 2o", 1, Choice::Node(node(2)));
         check("1o 2o", 3, Choice::Node(node(1)));
-        assert!(stays(&rows("1o 2o"), node(1), 1) && !stays(&rows("1o 2o"), node(2), 1));
-        assert!(stays(&rows("1o 2o"), node(2), 2));
+        assert!(stays(&rows("1o 2o"), side(1, 1)) && !stays(&rows("1o 2o"), side(2, 1)));
+        assert!(stays(&rows("1o 2o"), side(2, 2)));
+        assert!(!stays(&rows("1o 2p 3o"), side(2, 2)));
     }
 
     #[test]
@@ -149,10 +235,47 @@ mod tests {
     }
 
     #[test]
-    fn where_more_links_may_be_more_are_opened() {
-        let with = |words, me, max| choose(&rows(words), node(me), "a@im", max);
-        assert_eq!(with("2o", 1, 2), Choice::Here);
-        assert!(matches!(with("2o 3o", 1, 2), Choice::Node(_)));
-        assert_eq!(with("1o 2o", 1, 2), Choice::Here);
+    fn where_more_links_may_be_each_carries_its_share() {
+        assert_eq!(shares("2o", side(1, 1)), "2:1.00");
+        // one may be opened here, and takes its share then
+        assert_eq!(shares("2o", side(1, 2)), "1:0.50 2:0.50");
+        assert_eq!(shares("2o 3p", side(1, 2)), "2:0.50 3:0.50");
+        assert_eq!(shares("2o 3p", side(1, 3)), "1:0.33 2:0.33 3:0.33");
+        // unless it is known that it would be in vain
+        assert_eq!(shares("1f 2o", side(1, 2)), "2:1.00");
+        assert_eq!(shares("2o 3n", side(1, 2)), "2:1.00");
+    }
+
+    #[test]
+    fn all_nodes_choose_the_same_link_and_few_flows_move() {
+        let mut moved = 0;
+        for flow in flows() {
+            let at = |words, me, max| match choose(&rows(words), side(me, max), flow) {
+                Choice::Here => node(me),
+                Choice::Node(node) => node,
+                Choice::Failed(kind) => panic!("{kind:?}"),
+            };
+            let before = at("1o 2o", 1, 2);
+            assert_eq!(before, at("1o 2o", 2, 2));
+            assert_eq!(before, at("2o 1o", 3, 2));
+            let after = at("1o 2o 3o", 3, 3);
+            assert!(after == before || after == node(3), "only what is the new one's own moves");
+            moved += usize::from(after != before);
+        }
+        assert!((70..130).contains(&moved), "{moved} of 300");
+    }
+
+    #[test]
+    fn what_a_node_that_goes_has_is_carried_by_others() {
+        let going = [node(2)];
+        let with = |me, links_max| Side { me: node(me), links_max, going: &going };
+        // another node opens one, and then its own has to go
+        assert_eq!(shares("2o", with(1, 1)), "1:1.00");
+        assert_eq!(shares("1p 2o", with(2, 1)), "1:1.00");
+        assert!(!stays(&rows("1o 2o"), with(2, 1)) && stays(&rows("2o"), with(2, 1)));
+        assert_eq!(shares("1o 2o", with(3, 2)), "1:0.50 3:0.50");
+        // no other can: it does as long as it is there
+        assert_eq!(shares("1f 2o", with(1, 1)), "2:1.00");
+        assert_eq!(shares("", with(2, 1)), "2:1.00");
     }
 }

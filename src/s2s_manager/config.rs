@@ -8,9 +8,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::s2s_manager::place::Place;
+use crate::s2s_manager::rate::Rate;
 use crate::stream::server::Policy;
 use crate::units::{Size, Span};
 use crate::xmpp::jid::Domain;
+
+/// Between which the burst of a rate lies, in milliseconds. Guesses.
+const BURST_MILLIS: RangeInclusive<u64> = 100..=3_600_000;
 
 /// The section `[s2s_manager]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +33,12 @@ pub struct Config {
     pub dialback: bool,
     /// Who may sign certificates, in PEM; empty: whom the system trusts.
     pub roots: PathBuf,
+    /// Whether certificates that a domain names in DNS count (DANE), which needs
+    /// a name server that gives what DNSSEC wants.
+    pub dane: bool,
+    /// Keys that DNSSEC begins with, as DNSKEY records in a file; empty: those of
+    /// the root.
+    pub dane_anchors: PathBuf,
     /// The only domains that we speak with; empty: all. `*.` in front of one
     /// means all below it.
     pub allow: Vec<String>,
@@ -58,6 +68,11 @@ pub struct Config {
     pub links_per_pair_max: usize,
     /// Links of this node.
     pub links_per_node_max: usize,
+    /// What each server may send to this node: streams over it are read more
+    /// slowly.
+    pub incoming_rate: Rate,
+    /// What each server is sent by this node: the rest waits for its link.
+    pub outgoing_rate: Rate,
     /// Where servers are, for those that DNS is not asked about.
     pub hosts: BTreeMap<String, Vec<Place>>,
     /// What is different for some servers.
@@ -75,6 +90,13 @@ pub struct Own {
     pub require_valid_certificate: Option<bool>,
     /// As in `[s2s_manager]`.
     pub dialback: Option<bool>,
+    /// As in `[s2s_manager]`, all of it.
+    // not said where it is not: older nodes of the cluster compare this
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incoming_rate: Option<Rate>,
+    /// As above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outgoing_rate: Option<Rate>,
 }
 
 impl Default for Config {
@@ -86,6 +108,8 @@ impl Default for Config {
             require_valid_certificate: true,
             dialback: false,
             roots: PathBuf::new(),
+            dane: false,
+            dane_anchors: PathBuf::new(),
             allow: Vec::new(),
             block: Vec::new(),
             private_addresses: false,
@@ -100,6 +124,8 @@ impl Default for Config {
             retry_after_max: Span::seconds(300),
             links_per_pair_max: 1,
             links_per_node_max: 10_000,
+            incoming_rate: Rate::default(),
+            outgoing_rate: Rate::default(),
             hosts: BTreeMap::new(),
             domains: BTreeMap::new(),
         }
@@ -121,6 +147,18 @@ impl Config {
             require_valid_certificate: valid,
             dialback: own.dialback.unwrap_or(self.dialback),
         })
+    }
+
+    /// How much a second a server may send to this node.
+    pub fn incoming_rate(&self, theirs: &str) -> Rate {
+        let own = self.domains.get(theirs).and_then(|own| own.incoming_rate);
+        own.unwrap_or(self.incoming_rate)
+    }
+
+    /// How much a second a server is sent by this node.
+    pub fn outgoing_rate(&self, theirs: &str) -> Rate {
+        let own = self.domains.get(theirs).and_then(|own| own.outgoing_rate);
+        own.unwrap_or(self.outgoing_rate)
     }
 
     /// The same with all domains in their normal form.
@@ -158,7 +196,10 @@ impl Config {
     pub fn bounds(&self) -> Vec<(&'static str, u64, RangeInclusive<u64>)> {
         let millis = |span: Span| u64::try_from(span.get().as_millis()).unwrap_or(u64::MAX);
         let day = 86_400_000;
-        vec![
+        let own = self.domains.values();
+        let own = own.flat_map(|own| [own.incoming_rate, own.outgoing_rate]).flatten();
+        let own = own.map(|rate| ("s2s_manager.domains", millis(rate.burst), BURST_MILLIS));
+        let mut bounds = vec![
             ("s2s_manager.idle_timeout", millis(self.idle_timeout), 100..=7 * day),
             ("s2s_manager.connect_timeout", millis(self.connect_timeout), 100..=600_000),
             ("s2s_manager.write_timeout", millis(self.write_timeout), 100..=3_600_000),
@@ -168,7 +209,11 @@ impl Config {
             ("s2s_manager.retry_after_max", millis(self.retry_after_max), 10..=day),
             ("s2s_manager.links_per_pair_max", self.links_per_pair_max as u64, 1..=256),
             ("s2s_manager.links_per_node_max", self.links_per_node_max as u64, 1..=1_000_000),
-        ]
+            ("s2s_manager.incoming_rate.burst", millis(self.incoming_rate.burst), BURST_MILLIS),
+            ("s2s_manager.outgoing_rate.burst", millis(self.outgoing_rate.burst), BURST_MILLIS),
+        ];
+        bounds.extend(own);
+        bounds
     }
 
     /// What must be the same on all nodes.
@@ -199,6 +244,32 @@ mod tests {
         let policy = policy
             .map(|policy| (policy.require_tls, policy.require_valid_certificate, policy.dialback));
         assert_eq!(policy, expected, "{domain}");
+    }
+
+    #[test]
+    fn a_rate_of_one_domain_is_its_own_and_others_have_that_of_all() {
+        let text = "incoming_rate = { stanzas_per_second_max = 100 }\n\
+            [domains.\"Slow.example\"]\noutgoing_rate = { bytes_per_second_max = \"1KiB\" }\n";
+        let config: Config = toml::from_str(text).expect("a section");
+        let config = config.normal().expect("domains");
+        let stanzas = |rate: Rate| rate.stanzas_per_second_max;
+        assert_eq!(stanzas(config.incoming_rate("any.example")), 100);
+        assert_eq!(stanzas(config.incoming_rate("slow.example")), 100);
+        assert!(config.outgoing_rate("any.example").is_unlimited());
+        assert_eq!(config.outgoing_rate("slow.example").bytes_per_second_max.bytes(), 1_024);
+        let outside = |config: &Config| {
+            let mut bounds = config.bounds().into_iter();
+            bounds.find(|(_, value, bounds)| !bounds.contains(value)).map(|(key, ..)| key)
+        };
+        assert_eq!(outside(&config), None);
+        let burst = crate::units::Span::millis(1);
+        let own = Own { incoming_rate: Some(Rate { burst, ..Rate::default() }), ..Own::default() };
+        let mut wrong = config;
+        wrong.domains.insert("wrong.example".into(), own);
+        assert_eq!(outside(&wrong), Some("s2s_manager.domains"));
+        // an older node of the cluster must see the same in what is not said
+        let said = serde_json::to_string(&Own::default()).expect("JSON");
+        assert!(!said.contains("rate"), "{said}");
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub enum LinkError {
     /// TLS could not begin.
     #[error("TLS cannot begin")]
     Tls(#[source] Arc<io::Error>),
+    /// Its certificate is another one than its domain says in DNS.
+    #[error("its certificate is none of those that its domain names in DNS (DANE)")]
+    Named,
     /// It is not as it must be, or does not want us.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -60,7 +63,7 @@ impl LinkError {
             Self::Resolve(ResolveError::Failed { .. }) => Kind::Unreachable,
             Self::Resolve(_) => Kind::NotFound,
             Self::Unreachable(_) | Self::Late | Self::Lost => Kind::Unreachable,
-            Self::Fault(_) | Self::Tls(_) => Kind::Refused,
+            Self::Fault(_) | Self::Tls(_) | Self::Named => Kind::Refused,
             Self::Many => Kind::Full,
         }
     }

@@ -15,6 +15,7 @@ use crate::s2s_manager::fault::LinkError;
 use crate::s2s_manager::link::{Link, Stands};
 use crate::s2s_manager::links::Links;
 use crate::s2s_manager::outgoing::{Dial, Done, Established};
+use crate::s2s_manager::pace::Pace;
 use crate::s2s_manager::writer::{End, LAST_WORDS, Patience, Writer};
 use crate::stream::server::incoming::Question;
 use crate::stream::server::outgoing::Purpose;
@@ -102,7 +103,10 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         let opened = Instant::now();
         let config = &self.trust.config;
         let (idle, answer) = (config.idle_timeout.get(), config.write_timeout.get());
-        let mut writer = Writer::new(link, established, acks, Patience { idle, answer, until });
+        let patience = Patience { idle, answer, until };
+        let theirs = link.pair.theirs.as_str();
+        let pace = Pace::new(&self.outgoing, theirs, config.outgoing_rate(theirs));
+        let mut writer = Writer::new(link, established, acks, patience, pace);
         let end = writer.run().await;
         if matches!(end, End::Wanted) {
             // what comes now waits for its end

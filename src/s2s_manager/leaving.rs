@@ -66,7 +66,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
     /// Nothing more is given to a link; it writes what it has.
     pub(super) fn leave(&self, link: &Arc<Link<T>>) {
         let mut table = self.lock();
-        if table.links.get(&link.pair).is_some_and(|known| known.is(link)) {
+        if table.links.has(link) {
             table.links.remove(&link.pair);
             table.leaving.entry(link.pair.clone()).or_default().links += 1;
         }
@@ -77,7 +77,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
     pub(super) fn left(&self, link: &Arc<Link<T>>, mut unwritten: Vec<Item<T>>, why: Option<Kind>) {
         let mut table = self.lock();
         unwritten.extend(link.outbox.close());
-        let is_known = table.links.get(&link.pair).is_some_and(|known| known.is(link));
+        let is_known = table.links.has(link);
         if is_known {
             table.links.remove(&link.pair);
         }

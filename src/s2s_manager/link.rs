@@ -1,12 +1,13 @@
 //! One link of this node: what waits for it, and what can be seen of it.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::metrics;
 use crate::net::outbox::{Item, Outbox};
 use crate::stream::server::{Pair, Proof};
 
@@ -27,6 +28,7 @@ pub struct Link<T> {
     /// When the last one was, in milliseconds since `born`.
     last: AtomicU64,
     stands: Mutex<Option<Stands>>,
+    held: AtomicBool,
 }
 
 /// What is known of a link that is open.
@@ -58,6 +60,7 @@ impl<T> Link<T> {
             stanzas: AtomicU64::new(stanzas),
             last: AtomicU64::new(0),
             stands: Mutex::default(),
+            held: AtomicBool::new(false),
         }
     }
 
@@ -69,6 +72,18 @@ impl<T> Link<T> {
 
     pub(super) fn note_open(&self, stands: Stands) {
         *self.stands.lock().unwrap_or_else(PoisonError::into_inner) = Some(stands);
+    }
+
+    /// Whether it is held to its rate now.
+    pub(super) fn note_held(&self, is_held: bool) {
+        if self.held.swap(is_held, Ordering::Relaxed) != is_held && is_held {
+            metrics::count(metrics::S2S_HELD, "outgoing");
+        }
+    }
+
+    /// Whether what waits for it waits for its rate.
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Stanzas that were taken.

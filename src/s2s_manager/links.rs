@@ -20,12 +20,14 @@ use crate::cluster::table::Entry;
 use crate::net::outbox::{Item, Refused};
 use crate::s2s_manager::choice;
 use crate::s2s_manager::fault::{Kind, LinkError};
+use crate::s2s_manager::flows::Flows;
 use crate::s2s_manager::leaving::{Deferred, Leaving};
 use crate::s2s_manager::link::Link;
+use crate::s2s_manager::own::Own;
+use crate::s2s_manager::rates::Rates;
 use crate::s2s_manager::resolve::Resolve;
 use crate::s2s_manager::trust::Trust;
 use crate::stream::server::{Pair, Policy};
-use crate::xmpp::jid::Domain;
 
 /// The numbers of our rows lie above those of sessions.
 const NUMBERS: u64 = 1 << 63;
@@ -66,6 +68,12 @@ pub struct Links<T> {
     table: Mutex<Table<T>>,
     /// Pairs with something to be planned again: see `leaving`.
     pub(super) up: mpsc::Sender<Pair>,
+    /// What servers have sent to this node, where they may not send more.
+    pub incoming: Rates,
+    /// What they were sent.
+    pub(super) outgoing: Rates,
+    /// Where what is said has gone.
+    pub(super) flows: Mutex<Flows>,
     next: AtomicU64,
     /// Links that have not ended yet.
     pub(super) active: AtomicUsize,
@@ -73,7 +81,7 @@ pub struct Links<T> {
 
 #[derive(Debug)]
 pub(super) struct Table<T> {
-    pub(super) links: HashMap<Pair, Arc<Link<T>>>,
+    pub(super) links: Own<T>,
     failed: HashMap<Pair, Failed>,
     pub(super) leaving: HashMap<Pair, Leaving<T>>,
     is_stopping: bool,
@@ -100,7 +108,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         cluster: Arc<Cluster>,
         up: mpsc::Sender<Pair>,
     ) -> Arc<Self> {
-        let (links, failed, leaving) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (links, failed, leaving) = (Own::default(), HashMap::new(), HashMap::new());
         let table = Table { links, failed, leaving, is_stopping: false };
         Arc::new(Self {
             trust,
@@ -110,6 +118,9 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             asking: Semaphore::new(ASKING_MAX),
             table: Mutex::new(table),
             up,
+            incoming: Rates::default(),
+            outgoing: Rates::default(),
+            flows: Mutex::default(),
             next: AtomicU64::new(0),
             active: AtomicUsize::new(0),
         })
@@ -176,7 +187,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             return Err(Kind::NotFound);
         }
         let policy = config.policy(&pair.theirs).ok_or(Kind::Forbidden)?;
-        let waiting: usize = table.links.values().map(|link| link.outbox.len()).sum();
+        let waiting: usize = table.links.iter().map(|link| link.outbox.len()).sum();
         let queue = config.queue_bytes_max.bytes();
         if table.links.len() >= config.links_per_node_max
             || waiting >= queue.saturating_mul(FULL_QUEUES_MAX)
@@ -198,7 +209,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         let number = NUMBERS | self.next.fetch_add(1, Ordering::Relaxed);
         let bytes_max = self.trust.config.queue_bytes_max.bytes();
         let link = Arc::new(Link::new(pair.clone(), number, bytes_max, waiting));
-        table.links.insert(pair.clone(), Arc::clone(&link));
+        table.links.insert(Arc::clone(&link));
         self.tell(&link, LinkState::Opening);
         tokio::spawn(Arc::clone(self).keep(Arc::clone(&link), policy));
         link
@@ -214,7 +225,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
     /// that the next one carries, before all that is given to it from now on.
     pub(super) fn begin_again(self: &Arc<Self>, link: &Arc<Link<T>>, mut unwritten: Vec<Item<T>>) {
         let mut table = self.lock();
-        let is_known = table.links.get(&link.pair).is_some_and(|known| known.is(link));
+        let is_known = table.links.has(link);
         unwritten.extend(link.outbox.close());
         match self.trust.config.policy(&link.pair.theirs) {
             Some(policy) if is_known && !unwritten.is_empty() && !table.is_stopping => {
@@ -260,40 +271,35 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
     /// have to go.
     pub fn note_rows(self: &Arc<Self>, changes: &[RowChange]) {
         let me = self.cluster.me().id;
-        for change in changes.iter().filter(|change| change.owner != me) {
+        let rows = changes.iter().filter(|change| change.owner != me);
+        let open = rows.filter_map(|change| match &change.new {
             // one that is only being opened may fail yet
-            let Some(SoftRow::Link(row)) = &change.new else { continue };
-            if row.state != LinkState::Open {
-                continue;
-            }
-            let (Ok(ours), Ok(theirs)) = (Domain::parse(&row.ours), Domain::parse(&row.theirs))
-            else {
-                continue;
-            };
-            let own = self.lock().links.get(&Pair { ours, theirs }).cloned();
-            let Some(link) = own else { continue };
-            self.yield_to_others(&link);
-        }
+            Some(SoftRow::Link(row)) if row.state == LinkState::Open => Some(row),
+            _ => None,
+        });
+        let both: Vec<_> = {
+            let table = self.lock();
+            open.filter_map(|row| table.links.find(&row.ours, &row.theirs)).cloned().collect()
+        };
+        both.iter().for_each(|link| self.yield_to_others(link));
     }
 
     /// Ends a link if others stay by the rule of all nodes.
     pub(super) fn yield_to_others(&self, link: &Arc<Link<T>>) {
-        let me = self.cluster.me().id;
-        let links_max = self.trust.config.links_per_pair_max;
-        if !choice::stays(&self.rows(&link.pair), me, links_max) {
-            debug!(theirs = %link.pair.theirs, "another node has a link: ours ends");
+        if !choice::stays(&self.rows(&link.pair), self.side(&self.going())) {
+            debug!(theirs = %link.pair.theirs, "others have links: ours ends");
             self.end(link);
         }
     }
 
     /// Whether this node has a link of the pair to which more may be given.
     pub fn has(&self, pair: &Pair) -> bool {
-        self.lock().links.contains_key(pair)
+        self.lock().links.get(pair).is_some()
     }
 
     /// All links, for whoever looks.
     pub fn all(&self) -> Vec<Arc<Link<T>>> {
-        self.lock().links.values().cloned().collect()
+        self.lock().links.iter().cloned().collect()
     }
 
     /// All pairs whose link has failed.
@@ -323,16 +329,22 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         link.end.notify_one();
     }
 
-    /// This node stops: links end after what waits for them.
-    pub fn stop(&self) {
+    /// This node stops: links end after what waits for them. Says how many
+    /// there were.
+    pub fn stop(&self) -> usize {
         self.lock().is_stopping = true;
-        self.all().iter().for_each(|link| self.end(link));
+        self.all().iter().map(|link| self.end(link)).count()
+    }
+
+    /// Whether it has.
+    pub fn is_stopping(&self) -> bool {
+        self.lock().is_stopping
     }
 
     /// Links for which something waits.
     pub fn busy(&self) -> usize {
         let table = self.lock();
-        let links = table.links.values().filter(|link| !link.outbox.is_empty()).count();
+        let links = table.links.iter().filter(|link| !link.outbox.is_empty()).count();
         links + table.leaving.len()
     }
 

@@ -1,17 +1,25 @@
 //! Room 4: links to other servers, from any node, known to all.
 
 pub mod arrivals;
+mod carrier;
 pub mod certificate;
 pub mod choice;
 pub mod config;
 pub mod connect;
+pub mod dane;
 pub mod fault;
+pub mod flows;
 mod keep;
 pub mod leaving;
 pub mod link;
 pub mod links;
+mod named;
 pub mod outgoing;
+mod own;
+mod pace;
 pub mod place;
+pub mod rate;
+pub mod rates;
 pub mod reach;
 pub mod resolve;
 pub mod trust;

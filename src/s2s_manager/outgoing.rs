@@ -16,6 +16,7 @@ use crate::net::outbox::Outbox;
 use crate::net::peer_tls::Secured;
 use crate::net::socket::Socket;
 use crate::s2s_manager::connect::connect;
+use crate::s2s_manager::dane::{Fit, Tlsa};
 use crate::s2s_manager::fault::LinkError;
 use crate::s2s_manager::place::{Place, Start};
 use crate::s2s_manager::resolve::{Resolve, ResolveError, server_name};
@@ -52,10 +53,14 @@ pub struct Dial {
 pub enum Seen {
     /// These are its addresses.
     Addresses(Place, Vec<SocketAddr>),
+    /// These certificates its domain names for it.
+    Named(Vec<Tlsa>),
     /// This one has answered.
     Connected(SocketAddr),
     /// TLS stands.
     Secured(Secured),
+    /// So its certificate fits to those.
+    Judged(Fit),
     /// It is not to be had at that place.
     Failed(Place, LinkError),
 }
@@ -93,6 +98,13 @@ struct Negotiation<T> {
     framer: Framer,
     machine: Outgoing,
     view: View,
+    named: Named,
+}
+
+/// Where a connection leads, and which certificates are named for that.
+struct Named {
+    records: Vec<Tlsa>,
+    place: Place,
 }
 
 impl Dial {
@@ -134,23 +146,30 @@ impl Dial {
         let config = &self.trust.config;
         let addresses = self.resolve.addresses(&self.pair.theirs, place).await?;
         self.tell(|| Seen::Addresses(place.clone(), addresses.clone()));
+        let named = self.resolve.tlsa(&self.pair.theirs, place).await?;
+        self.tell(|| Seen::Named(named.clone()));
         let tcp =
             connect(&addresses, config.connect_timeout.get(), config.write_timeout.get()).await;
         let tcp = tcp.map_err(|error| LinkError::Unreachable(Arc::new(error)))?;
         let address = tcp.peer_addr().map_err(lost)?;
         self.tell(|| Seen::Connected(address));
         let mut view = View::plain(Arc::clone(&self.trust));
+        // who names certificates has TLS, whatever is seen of it on the way
+        let require_tls = self.policy.require_tls || named.iter().any(Tlsa::is_usable);
+        let policy = Policy { require_tls, ..self.policy };
+        let named = Named { records: named, place: place.clone() };
         let (socket, channel) = match place.start {
             Start::StartTls => (Socket::Plain(tcp), Channel::Plain),
-            Start::DirectTls => (self.secure(tcp, place.start, &mut view).await?, Channel::Tls),
+            Start::DirectTls => (self.secure(tcp, &named, &mut view).await?, Channel::Tls),
         };
         let (pair, purpose) = (self.pair.clone(), self.purpose.clone());
         let negotiation = Negotiation {
             connection: Some(Connection::new(socket, config.write_timeout.get())),
             words: Outbox::new(WORDS_BYTES_MAX),
             framer: Framer::new(Limits::unauthenticated()),
-            machine: Outgoing::new(pair, self.policy, purpose, channel),
+            machine: Outgoing::new(pair, policy, purpose, channel),
             view,
+            named,
         };
         negotiation.run(self, address).await
     }
@@ -158,18 +177,23 @@ impl Dial {
     async fn secure(
         &self,
         tcp: TcpStream,
-        start: Start,
+        named: &Named,
         view: &mut View,
     ) -> Result<Socket, LinkError> {
         let failed = |error| LinkError::Tls(Arc::new(error));
         let theirs = &self.pair.theirs;
         let name = server_name(theirs).ok_or_else(|| ResolveError::Name(theirs.clone()))?;
-        let config = self.trust.connecting(&self.pair.ours, start);
+        let config = self.trust.connecting(&self.pair.ours, named.place.start);
         let config = config.map_err(|error| failed(io::Error::other(error)))?;
         let tls = TlsConnector::from(config).connect(name, tcp).await.map_err(failed)?;
         let secured = Secured::of(tls.get_ref().1);
         self.tell(|| Seen::Secured(secured.clone()));
         view.secure(secured);
+        let fit = view.judge(&named.records, theirs, &named.place.host);
+        self.tell(|| Seen::Judged(fit));
+        if fit == Fit::Refused {
+            return Err(LinkError::Named);
+        }
         Ok(Socket::Tls(Box::new(tls.into())))
     }
 }
@@ -180,7 +204,7 @@ impl<T: Unpin + Default> Negotiation<T> {
         self.machine.handle(Input::Connected, &self.view, &mut out);
         loop {
             if let Some(done) = self.act(out, dial).await? {
-                let Self { connection, framer, machine, view, words } = self;
+                let Self { connection, framer, machine, view, words, .. } = self;
                 let mut connection = connection.ok_or(LinkError::Lost)?;
                 connection.flush(&words).await.map_err(lost)?;
                 return Ok(Established { connection, framer, machine, view, done, address });
@@ -243,7 +267,7 @@ impl<T: Unpin + Default> Negotiation<T> {
                     let Socket::Plain(tcp) = plain.into_socket() else {
                         return Err(LinkError::Lost);
                     };
-                    let socket = dial.secure(tcp, Start::StartTls, &mut self.view).await?;
+                    let socket = dial.secure(tcp, &self.named, &mut self.view).await?;
                     let write_timeout = dial.trust.config.write_timeout.get();
                     self.connection = Some(Connection::new(socket, write_timeout));
                     self.framer.restart();

@@ -25,6 +25,8 @@ pub struct Place {
     pub port: u16,
     /// Whether TLS begins at once.
     pub start: Start,
+    /// Whether DNSSEC has proved that its domain names it.
+    pub is_proved: bool,
 }
 
 /// A text that is no place.
@@ -55,7 +57,7 @@ impl FromStr for Place {
         if host.contains(':') && host.parse::<IpAddr>().is_err() {
             return Err(NoPlace);
         }
-        Ok(Self { host: host.to_owned(), port, start })
+        Ok(Self { host: host.to_owned(), port, start, is_proved: false })
     }
 }
 

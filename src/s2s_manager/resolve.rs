@@ -4,13 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::proto::dnssec::TrustAnchors;
+use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use rand::Rng;
 use rustls::pki_types::ServerName;
 
@@ -68,6 +70,7 @@ pub struct Resolve {
     hosts: BTreeMap<String, Vec<Place>>,
     dns: Option<TokioResolver>,
     takes_private: bool,
+    has_dane: bool,
 }
 
 /// One answer of DNS: a place, and in which order it is meant.
@@ -85,14 +88,16 @@ impl Resolve {
     /// Asks those whom the configuration names, else those of the system.
     ///
     /// # Errors
-    /// When the system does not say whom to ask.
+    /// When the system does not say whom to ask, or the keys that DNSSEC begins
+    /// with cannot be read.
     pub fn new(config: &Config) -> Result<Self, NetError> {
         let dns = match config.enabled {
-            true => Some(dns(&config.resolvers)?),
+            true => Some(dns(config)?),
             false => None,
         };
         let hosts = config.hosts.clone();
-        Ok(Self { hosts, dns, takes_private: config.private_addresses })
+        let (takes_private, has_dane) = (config.private_addresses, config.dane);
+        Ok(Self { hosts, dns, takes_private, has_dane })
     }
 
     /// The places of a domain, in the order in which they are to be tried.
@@ -109,6 +114,7 @@ impl Resolve {
                 host: address.to_string(),
                 port: PORT,
                 start: Start::StartTls,
+                is_proved: false,
             }]);
         }
         let name = ascii(domain).ok_or_else(|| ResolveError::Name(domain.clone()))?;
@@ -126,7 +132,8 @@ impl Resolve {
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
         if found.is_empty() {
-            return Ok(vec![Place { host: name, port: PORT, start: Start::StartTls }]);
+            let start = Start::StartTls;
+            return Ok(vec![Place { host: name, port: PORT, start, is_proved: false }]);
         }
         let meant: Vec<Service> = found.into_iter().filter(|one| one.place.host != ".").collect();
         if meant.is_empty() {
@@ -156,8 +163,10 @@ impl Resolve {
                     self.look_up(domain, name, RecordType::A),
                 );
                 let found = match (six, four) {
-                    (Ok(six), Ok(four)) => in_turn(ips(six), ips(four)),
-                    (Ok(some), Err(_)) | (Err(_), Ok(some)) if !some.is_empty() => ips(some),
+                    (Ok((six, _)), Ok((four, _))) => in_turn(ips(six), ips(four)),
+                    (Ok((some, _)), Err(_)) | (Err(_), Ok((some, _))) if !some.is_empty() => {
+                        ips(some)
+                    }
                     (Err(error), _) | (_, Err(error)) => return Err(error),
                 };
                 if found.is_empty() {
@@ -183,11 +192,11 @@ impl Resolve {
         name: String,
         start: Start,
     ) -> Result<Vec<Service>, ResolveError> {
-        let found = self.look_up(domain, name, RecordType::SRV).await?;
+        let (found, is_proved) = self.look_up(domain, name, RecordType::SRV).await?;
         let service = |data: RData| match data {
             RData::SRV(srv) => {
                 let host = srv.target.to_ascii().to_ascii_lowercase();
-                let place = Place { host, port: srv.port, start };
+                let place = Place { host, port: srv.port, start, is_proved };
                 Some(Service { priority: srv.priority, weight: srv.weight, place })
             }
             _ => None,
@@ -195,29 +204,33 @@ impl Resolve {
         Ok(found.into_iter().filter_map(service).take(4 * PLACES_MAX).collect())
     }
 
-    /// All records; none if DNS knows of none.
-    async fn look_up(
+    /// All records, and whether DNSSEC has proved all of them; none if DNS knows
+    /// of none.
+    pub(super) async fn look_up(
         &self,
         domain: &Domain,
         name: String,
         kind: RecordType,
-    ) -> Result<Vec<RData>, ResolveError> {
-        let Some(dns) = &self.dns else { return Ok(Vec::new()) };
+    ) -> Result<(Vec<RData>, bool), ResolveError> {
+        let Some(dns) = &self.dns else {
+            return Ok((Vec::new(), false));
+        };
         match dns.lookup(name, kind).await {
-            Ok(lookup) => Ok(lookup.answers().iter().map(|record| record.data.clone()).collect()),
-            Err(error) if error.is_no_records_found() => Ok(Vec::new()),
+            Ok(lookup) => {
+                // signatures have none
+                let is_said = |record: &&Record| record.record_type() != RecordType::RRSIG;
+                let said = || lookup.answers().iter().filter(is_said);
+                let is_proved = self.has_dane && said().all(|record| record.proof.is_secure());
+                Ok((said().map(|record| record.data.clone()).collect(), is_proved))
+            }
+            Err(error) if error.is_no_records_found() => Ok((Vec::new(), false)),
             Err(source) => Err(ResolveError::Failed { domain: domain.clone(), source }),
         }
     }
 }
 
-fn dns(resolvers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
-    if resolvers.is_empty() {
-        let mut builder = TokioResolver::builder_tokio()?;
-        builder.options_mut().timeout = DNS_TIME_MAX;
-        return builder.build();
-    }
-    let servers = resolvers.iter().map(|address| {
+fn dns(config: &Config) -> Result<TokioResolver, NetError> {
+    let servers = config.resolvers.iter().map(|address| {
         let mut server = NameServerConfig::udp_and_tcp(address.ip());
         let on_port = |mut connection: ConnectionConfig| {
             connection.port = address.port();
@@ -226,9 +239,22 @@ fn dns(resolvers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
         server.connections = server.connections.into_iter().map(on_port).collect();
         server
     });
-    let config = ResolverConfig::from_name_servers(servers.collect());
-    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    let mut builder = match config.resolvers.is_empty() {
+        true => TokioResolver::builder_tokio()?,
+        false => {
+            let servers = ResolverConfig::from_name_servers(servers.collect());
+            TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default())
+        }
+    };
     builder.options_mut().timeout = DNS_TIME_MAX;
+    builder.options_mut().validate = config.dane;
+    let path = &config.dane_anchors;
+    if config.dane && !path.as_os_str().is_empty() {
+        let anchors = TrustAnchors::from_file(path).map_err(|error| {
+            NetError::from(format!("{} (s2s_manager.dane_anchors): {error}", path.display()))
+        })?;
+        builder = builder.with_trust_anchor(Arc::new(anchors));
+    }
     builder.build()
 }
 
@@ -297,7 +323,8 @@ mod tests {
     use rand::rngs::StdRng;
 
     fn service(priority: u16, weight: u16, host: &str) -> Service {
-        let place = Place { host: host.into(), port: PORT, start: Start::StartTls };
+        let place =
+            Place { is_proved: false, ..format!("{host}:{PORT}").parse().expect("a place") };
         Service { priority, weight, place }
     }
 

@@ -15,6 +15,7 @@ use crate::net::peer_tls::{self, Secured};
 use crate::net::tls::Certificates;
 use crate::s2s_manager::certificate::{self, Doubt, Roots};
 use crate::s2s_manager::config::Config;
+use crate::s2s_manager::dane::{self, Fit, Shown, Tlsa};
 use crate::s2s_manager::place::Start;
 use crate::stream::server::key::Secrets;
 use crate::stream::server::{Policy, World};
@@ -45,6 +46,8 @@ pub struct Trust {
 pub struct View {
     trust: Arc<Trust>,
     secured: Option<Secured>,
+    /// What the records of the peer in DNS say of his certificate.
+    fit: Option<(Domain, Fit)>,
 }
 
 impl Trust {
@@ -107,7 +110,7 @@ impl fmt::Debug for Trust {
 impl View {
     /// Of a connection that is not secured.
     pub fn plain(trust: Arc<Trust>) -> Self {
-        Self { trust, secured: None }
+        Self { trust, secured: None, fit: None }
     }
 
     /// Of one that is, from now on.
@@ -115,9 +118,21 @@ impl View {
         self.secured = Some(secured);
     }
 
+    /// Judges what the handshake has come to by the records of the peer in DNS.
+    pub fn judge(&mut self, records: &[Tlsa], theirs: &Domain, host: &str) -> Fit {
+        let chain = self.secured.as_ref().map_or(&[][..], |secured| &secured.chain[..]);
+        let shown = Shown { chain, domain: theirs, host };
+        let fit = dane::judge(records, &self.trust.roots, shown, UnixTime::now());
+        self.fit = Some((theirs.clone(), fit));
+        fit
+    }
+
     /// Until when the certificate of the peer is valid, if it is the proof of
     /// who he is: what stands on it may not outlive it (RFC 6120 §13.7.2.3).
     pub fn ends(&self) -> Option<Instant> {
+        if let Some((_, Fit::Named)) = self.fit {
+            return None;
+        }
         let lasts = certificate::lasts(&self.secured.as_ref()?.chain, UnixTime::now())?;
         // a moment that is too far away for a clock is none
         Instant::now().checked_add(lasts.min(LASTS_MAX))
@@ -139,6 +154,11 @@ impl World for View {
     }
 
     fn vouches(&self, theirs: &Domain) -> bool {
+        match &self.fit {
+            Some((domain, Fit::Named | Fit::Vouched)) if domain == theirs => return true,
+            Some((_, Fit::Refused)) => return false,
+            Some(_) | None => {}
+        }
         let secured = self.secured.as_ref();
         secured.is_some_and(|secured| self.trust.vouch(secured, theirs).is_ok())
     }

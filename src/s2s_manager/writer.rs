@@ -14,6 +14,7 @@ use crate::net::connection::{Connection, Turn};
 use crate::net::outbox::{Item, Outbox, Work};
 use crate::s2s_manager::link::Link;
 use crate::s2s_manager::outgoing::Established;
+use crate::s2s_manager::pace::Pace;
 use crate::s2s_manager::trust::View;
 use crate::stream::ack::{self, Window};
 use crate::stream::server::outgoing::{Acks, Fault, Input, Outgoing, Output};
@@ -70,6 +71,7 @@ pub(super) struct Writer<'a, T> {
     /// Since when an answer is awaited.
     asked: Option<Instant>,
     patience: Patience,
+    pace: Pace<'a>,
 }
 
 impl<'a, T: Default + Unpin> Writer<'a, T> {
@@ -78,6 +80,7 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
         established: Established<T>,
         acks: Acks,
         patience: Patience,
+        pace: Pace<'a>,
     ) -> Self {
         let Established { connection, framer, machine, view, .. } = established;
         let wire = Outbox::new(usize::MAX);
@@ -88,7 +91,7 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
             }
             Acks::None => None,
         };
-        Self { link, connection, framer, machine, view, wire, window, asked: None, patience }
+        Self { link, connection, framer, machine, view, wire, window, asked: None, patience, pace }
     }
 
     /// Writes until the link ends.
@@ -97,7 +100,12 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
             if let Err(end) = self.hear() {
                 return end;
             }
-            let rest = self.patience.idle.saturating_sub(self.link.silent());
+            let held = self.pace.held_until(self.link);
+            let rest = match held {
+                // what waits is not idle
+                Some(held) => held.saturating_duration_since(Instant::now()),
+                None => self.patience.idle.saturating_sub(self.link.silent()),
+            };
             let rest = match self.asked {
                 Some(asked) => rest.min(self.patience.answer.saturating_sub(asked.elapsed())),
                 None => rest,
@@ -106,7 +114,8 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
                 self.patience.until.map(|until| until.saturating_duration_since(Instant::now()));
             let rest = rest.min(until.unwrap_or(Duration::MAX));
             let mut taken = VecDeque::new();
-            let has_room = self.has_room();
+            let has_room = self.has_room() && held.is_none();
+            let pieces_max = self.pace.pieces_max();
             tokio::select! {
                 turn = self.connection.turn(&self.wire) => match turn {
                     Ok(Turn::Read) => {}
@@ -117,7 +126,9 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
                         return End::Lost;
                     }
                 },
-                work = poll_fn(|cx| self.link.outbox.poll_take(cx, &mut taken)), if has_room => {
+                work = poll_fn(|cx| self.link.outbox.poll_take_some(cx, &mut taken, pieces_max)),
+                    if has_room =>
+                {
                     if let Work::Finish(_) = work {
                         return End::Wanted;
                     }
@@ -129,11 +140,13 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
                         return End::Lost;
                     }
                     let is_over = self.patience.until.is_some_and(|until| until <= Instant::now());
-                    if is_over || self.link.silent() >= self.patience.idle {
+                    let is_idle = held.is_none() && self.link.silent() >= self.patience.idle;
+                    if is_over || is_idle {
                         return End::Wanted;
                     }
                 }
             }
+            self.pace.count(&taken);
             self.put(taken);
         }
     }

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use crate::admin::{Admin, life};
 use crate::drain::Drained;
 use crate::router::Work;
+use crate::s2s_manager::flows::PASSING;
 use crate::server::{Server, remembered};
 
 /// How long a stopping node waits for disks and for other nodes, after its
@@ -41,8 +42,8 @@ pub(super) async fn stop(server: Server, is_well: bool) -> String {
         let work = server.admin.router.work();
         warn!(?work, "some work was not done in time, and may be lost");
     }
-    server.admin.servers.stop();
-    if timeout(FAREWELL_TIME_MAX, alone(&server.admin)).await.is_err() {
+    let links = server.admin.servers.stop();
+    if timeout(FAREWELL_TIME_MAX, alone(&server.admin, links)).await.is_err() {
         warn!("some servers did not hear goodbye in time");
     }
     server.running.leave().await;
@@ -61,9 +62,15 @@ async fn idle(admin: &Admin) {
     }
 }
 
-/// Waits until all links to other servers have ended.
-async fn alone(admin: &Admin) {
+/// Waits until all links to other servers have ended, of which there were so
+/// many, and until what still comes for them from other nodes is passed on.
+async fn alone(admin: &Admin, links: usize) {
     while admin.servers.active() > 0 {
         sleep(IDLE_INTERVAL).await;
+    }
+    if links > 0 && admin.cluster.members().others().next().is_some() {
+        // until they have seen it, and as long as they then still send
+        sleep(PASSING * 2).await;
+        idle(admin).await;
     }
 }

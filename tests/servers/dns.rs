@@ -10,6 +10,8 @@ use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{A, CNAME, SRV};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
+use crate::servers::zone::{TTL, Zone};
+
 /// The most bytes of an answer by UDP.
 const DATAGRAM_BYTES_MAX: usize = 1232;
 
@@ -23,7 +25,14 @@ pub enum Said {
     Silence,
 }
 
-type Table = Arc<Mutex<HashMap<(String, RecordType), Said>>>;
+type Table = Arc<Mutex<Told>>;
+
+/// All that is said.
+#[derive(Default)]
+struct Told {
+    said: HashMap<(String, RecordType), Said>,
+    zone: Option<Zone>,
+}
 
 /// The name server; its threads end with the process.
 pub struct Dns {
@@ -94,7 +103,17 @@ impl Dns {
     /// What it says of a name from now on.
     pub fn says(&self, text: &str, kind: RecordType, said: Said) {
         let key = (text.to_owned() + ".", kind);
-        self.table.lock().expect("no panic").insert(key, said);
+        self.table.lock().expect("no panic").said.insert(key, said);
+    }
+
+    /// Signs what it says of this zone from now on; gives back the key, for a
+    /// file.
+    pub fn signs(&self, text: &str) -> String {
+        let zone = Zone::new(&name(&format!("{text}.")));
+        self.says(text, RecordType::DNSKEY, Said::Records(vec![zone.key()]));
+        let anchor = zone.anchor();
+        self.table.lock().expect("no panic").zone = Some(zone);
+        anchor
     }
 
     /// Records of services.
@@ -114,14 +133,18 @@ fn answer(table: &Table, question: &[u8]) -> Option<Message> {
     let mut answer = Message::response(question.metadata.id, OpCode::Query);
     answer.add_query(query.clone());
     let key = (query.name().to_ascii().to_lowercase(), query.query_type());
-    let said = table.lock().expect("no panic").get(&key).cloned();
-    match said {
+    let table = table.lock().expect("no panic");
+    match table.said.get(&key).cloned() {
         None => answer.metadata.response_code = ResponseCode::NXDomain,
         Some(Said::Broken) => answer.metadata.response_code = ResponseCode::ServFail,
         Some(Said::Silence) => return None,
         Some(Said::Records(records)) => {
-            let record = |data| Record::from_rdata(query.name().clone(), 60, data);
-            answer.add_answers(records.into_iter().map(record));
+            let record = |data| Record::from_rdata(query.name().clone(), TTL, data);
+            let records: Vec<Record> = records.into_iter().map(record).collect();
+            let zone = table.zone.as_ref();
+            let kind = query.query_type();
+            let signature = zone.and_then(|zone| zone.signature(query.name(), kind, &records));
+            answer.add_answers(records.into_iter().chain(signature));
         }
     }
     Some(answer)

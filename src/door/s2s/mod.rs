@@ -2,6 +2,7 @@
 //! is in `peer`.
 
 pub mod config;
+mod pace;
 pub mod peer;
 
 use std::collections::HashMap;

@@ -17,6 +17,7 @@ use crate::door::c2s::FAREWELL_TIME_MAX;
 use crate::door::entry::Port;
 use crate::door::recent::Recent;
 use crate::door::s2s::S2s;
+use crate::door::s2s::pace::turn;
 use crate::drain::Drain;
 use crate::metrics;
 use crate::net::connection::{Connection, Turn};
@@ -24,6 +25,7 @@ use crate::net::outbox::Outbox;
 use crate::net::peer_tls::Secured;
 use crate::net::socket::Socket;
 use crate::s2s_manager::arrivals::Arrived;
+use crate::s2s_manager::rates::Brake;
 use crate::s2s_manager::trust::View;
 use crate::stream::server::incoming::{Incoming, Input, Output};
 use crate::stream::server::{Channel, Pair, Proof, Verdict};
@@ -37,7 +39,7 @@ const WORDS_BYTES_MAX: usize = 64 << 10;
 
 /// A connection of another server.
 pub struct Peer<'a> {
-    door: &'a S2s,
+    pub(super) door: &'a S2s,
     address: SocketAddr,
     port: Port,
     words: Outbox<()>,
@@ -47,10 +49,14 @@ pub struct Peer<'a> {
     /// Questions to other servers that are not answered yet.
     asked: JoinSet<(Pair, Verdict)>,
     /// Since something was proved.
-    arrived: Option<Arrived>,
+    pub(super) arrived: Option<Arrived>,
     recent: Recent,
     /// When what was proved by certificate is proved no more.
     until: Option<std::time::Instant>,
+    /// What holds it to the rate of its domain.
+    pub(super) brake: Brake,
+    /// Bytes that were read and not counted yet.
+    pub(super) read: usize,
 }
 
 /// Why nothing more is read.
@@ -87,6 +93,8 @@ impl<'a> Peer<'a> {
             arrived: None,
             recent: Recent::default(),
             until: None,
+            brake: Brake::default(),
+            read: 0,
         }
     }
 
@@ -120,9 +128,10 @@ impl<'a> Peer<'a> {
             }
         }
         loop {
-            if let Err(over) = self.frames(connection, deadline).await {
-                return over;
-            }
+            let held = match self.frames(connection, deadline).await {
+                Ok(held) => held,
+                Err(over) => return over,
+            };
             let Some(open) = connection.as_mut() else { return Over::Refused };
             let is_proved = self.machine.is_proved();
             let arrival = self.arrived.as_ref().map(|arrived| Arc::clone(&arrived.arrival));
@@ -162,7 +171,8 @@ impl<'a> Peer<'a> {
                     Ok((pair, verdict)) => Next::Answer(pair, verdict),
                     Err(_) => Next::Nothing,
                 },
-                turn = open.turn(&self.words) => Next::Turn(turn),
+                () = sleep_until(held.unwrap_or(deadline)), if held.is_some() => Next::Nothing,
+                turn = turn(open, &self.words, held.is_some()) => Next::Turn(turn),
             };
             match next {
                 Next::Turn(Ok(Turn::Read)) | Next::Nothing => {}
@@ -180,22 +190,27 @@ impl<'a> Peer<'a> {
         }
     }
 
-    /// Every whole piece that was read.
+    /// Every whole piece that was read; of what is over its rate none is looked
+    /// at, and until when is given back.
     async fn frames(
         &mut self,
         connection: &mut Option<Connection<()>>,
         deadline: Instant,
-    ) -> Result<(), Over> {
+    ) -> Result<Option<Instant>, Over> {
         loop {
+            if let Some(held) = self.held() {
+                return Ok(Some(held));
+            }
             let Some(open) = connection.as_mut() else { return Err(Over::Refused) };
             let mut out = Vec::new();
             match self.framer.next(&mut open.buffer) {
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(None),
                 Ok(Some(Frame::Close)) => return Err(Over::Closed),
                 Ok(Some(Frame::Open(header))) => {
                     self.machine.handle(Input::Opened(&header), &self.view, &mut out);
                 }
                 Ok(Some(Frame::Element(raw))) => {
+                    self.read = self.read.saturating_add(raw.bytes.len());
                     self.machine.handle(Input::Element(&raw), &self.view, &mut out);
                 }
                 Err(error) => {
@@ -221,6 +236,7 @@ impl<'a> Peer<'a> {
                     if let Some(arrived) = &self.arrived {
                         arrived.arrival.note_stanza();
                     }
+                    self.count(&stanza);
                     self.door.stanzas.increment(1);
                     self.route(stanza);
                 }
