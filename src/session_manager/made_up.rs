@@ -70,11 +70,17 @@ impl MadeUp {
     /// know.
     pub async fn keep(self: Arc<Self>) {
         joined(self.durable.cluster()).await;
-        while self.written().is_none() {
-            if let Err(error) = self.write().await {
-                warn!(%error, "the secret of made-up accounts cannot be written");
-                tokio::time::sleep(TRY_INTERVAL).await;
+        loop {
+            match self.durable.all_of(Table::Settings, NAME) {
+                Ok(rows) if first(&rows).is_some() => return,
+                Ok(_) => {
+                    if let Err(error) = self.write().await {
+                        warn!(%error, "the secret of made-up accounts cannot be written");
+                    }
+                }
+                Err(error) => warn!(%error, "the secret of made-up accounts cannot be read"),
             }
+            tokio::time::sleep(TRY_INTERVAL).await;
         }
     }
 
