@@ -149,3 +149,6 @@ fn condition(raw: &Raw) -> Box<str> {
         false => format!("{condition} ({})", text.escape_debug()).into(),
     }
 }
+
+#[cfg(test)]
+mod tests;
