@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -31,6 +31,7 @@ pub struct Arrival {
     /// Somebody wants it to end.
     pub end: Notify,
     stanzas: AtomicU64,
+    is_both_ways: AtomicBool,
     proved: Mutex<Vec<(Domain, Proof)>>,
 }
 
@@ -56,6 +57,7 @@ impl Arrivals {
             tls,
             end: Notify::new(),
             stanzas: AtomicU64::new(0),
+            is_both_ways: AtomicBool::new(false),
             proved: Mutex::default(),
         });
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -89,6 +91,21 @@ impl Arrival {
         if !proved.iter().any(|(known, _)| *known == domain) {
             proved.push((domain, proof));
         }
+    }
+
+    /// How it has proved to be this domain, if it has.
+    pub fn proof(&self, domain: &Domain) -> Option<Proof> {
+        self.proved().into_iter().find(|(known, _)| known == domain).map(|(_, proof)| proof)
+    }
+
+    /// It carries a link of ours as well, or does not any more.
+    pub fn note_both_ways(&self, is_used: bool) {
+        self.is_both_ways.store(is_used, Ordering::Relaxed);
+    }
+
+    /// Whether it carries a link of ours as well.
+    pub fn is_both_ways(&self) -> bool {
+        self.is_both_ways.load(Ordering::Relaxed)
     }
 
     /// One more stanza was taken from it.

@@ -29,6 +29,9 @@ pub struct Config {
     pub dialback: bool,
     /// Who may sign certificates, in PEM; empty: whom the system trusts.
     pub roots: PathBuf,
+    /// Whether one stream may carry stanzas both ways (XEP-0288), where the
+    /// other server can do so.
+    pub bidirectional: bool,
     /// The only domains that we speak with; empty: all. `*.` in front of one
     /// means all below it.
     pub allow: Vec<String>,
@@ -86,6 +89,7 @@ impl Default for Config {
             require_valid_certificate: true,
             dialback: false,
             roots: PathBuf::new(),
+            bidirectional: true,
             allow: Vec::new(),
             block: Vec::new(),
             private_addresses: false,
@@ -120,6 +124,7 @@ impl Config {
             require_tls: own.require_tls.unwrap_or(self.require_tls),
             require_valid_certificate: valid,
             dialback: own.dialback.unwrap_or(self.dialback),
+            bidirectional: self.bidirectional,
         })
     }
 

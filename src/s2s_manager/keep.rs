@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep, timeout};
 use tracing::{Instrument, debug, debug_span, info};
 
@@ -12,6 +13,7 @@ use crate::cluster::rows::LinkState;
 use crate::metrics;
 use crate::net::outbox::{Item, Outbox};
 use crate::s2s_manager::fault::LinkError;
+use crate::s2s_manager::heard::{Heard, STANZAS_MAX};
 use crate::s2s_manager::link::{Link, Stands};
 use crate::s2s_manager::links::Links;
 use crate::s2s_manager::outgoing::{Dial, Done, Established};
@@ -79,7 +81,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
     async fn serve(
         self: &Arc<Self>,
         link: &Arc<Link<T>>,
-        established: Established<T>,
+        mut established: Established<T>,
         begun: Instant,
     ) {
         let Done::Proved(proof, acks) = established.done else { return };
@@ -89,6 +91,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             address = %stands.address,
             proof = proof.word(),
             is_certain = stands.is_certain,
+            is_both_ways = stands.is_both_ways,
             milliseconds = begun.elapsed().as_millis(),
             "link to a server opened"
         );
@@ -102,7 +105,15 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         let opened = Instant::now();
         let config = &self.trust.config;
         let (idle, answer) = (config.idle_timeout.get(), config.write_timeout.get());
-        let mut writer = Writer::new(link, established, acks, Patience { idle, answer, until });
+        let heard = match established.machine.is_both_ways() {
+            true => {
+                established.framer.set_limits(self.heard.limits);
+                self.heard().await
+            }
+            false => None,
+        };
+        let patience = Patience { idle, answer, until };
+        let mut writer = Writer::new(link, established, acks, heard, patience);
         let end = writer.run().await;
         if matches!(end, End::Wanted) {
             // what comes now waits for its end
@@ -126,6 +137,12 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
                 self.begin_again(link, unwritten);
             }
         }
+    }
+
+    /// Where stanzas of the other server go.
+    async fn heard(&self) -> Option<mpsc::Sender<Heard>> {
+        let (heard, stream) = mpsc::channel(STANZAS_MAX);
+        self.heard.streams.send(stream).await.ok().map(|()| heard)
     }
 
     /// It is not tried again for a while, which all nodes know.
@@ -181,5 +198,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
 fn stands<T>(established: &Established<T>, link: &Link<T>, proof: Proof) -> Stands {
     let tls = established.view.secured().map(|secured| (secured.version, secured.cipher));
     let is_certain = established.view.vouches(&link.pair.theirs);
-    Stands { since: Instant::now(), address: established.address, proof, is_certain, tls }
+    let is_both_ways = established.machine.is_both_ways();
+    let address = established.address;
+    Stands { since: Instant::now(), address, proof, is_certain, tls, is_both_ways }
 }

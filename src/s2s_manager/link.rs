@@ -19,14 +19,25 @@ pub struct Link<T> {
     pub number: u64,
     /// What waits for it.
     pub outbox: Outbox<T>,
+    /// What carries it.
+    pub carrier: Carrier,
     /// Somebody wants it to end.
-    pub(super) end: Notify,
+    pub end: Notify,
     born: Instant,
     /// Stanzas that were taken.
     stanzas: AtomicU64,
     /// When the last one was, in milliseconds since `born`.
     last: AtomicU64,
     stands: Mutex<Option<Stands>>,
+}
+
+/// What carries a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// A stream that we open.
+    Opened,
+    /// One that the other server has opened (XEP-0288).
+    Come,
 }
 
 /// What is known of a link that is open.
@@ -42,10 +53,18 @@ pub struct Stands {
     pub is_certain: bool,
     /// TLS version and cipher suite.
     pub tls: Option<(&'static str, &'static str)>,
+    /// Whether its stream carries the stanzas of both.
+    pub is_both_ways: bool,
 }
 
 impl<T> Link<T> {
-    pub(super) fn new(pair: Pair, number: u64, bytes_max: usize, waiting: Vec<Item<T>>) -> Self {
+    pub(super) fn new(
+        pair: Pair,
+        number: u64,
+        bytes_max: usize,
+        waiting: Vec<Item<T>>,
+        carrier: Carrier,
+    ) -> Self {
         let outbox = Outbox::new(bytes_max);
         let stanzas = waiting.len() as u64;
         outbox.put_back(waiting);
@@ -53,6 +72,7 @@ impl<T> Link<T> {
             pair,
             number,
             outbox,
+            carrier,
             end: Notify::new(),
             born: Instant::now(),
             stanzas: AtomicU64::new(stanzas),
@@ -61,7 +81,8 @@ impl<T> Link<T> {
         }
     }
 
-    pub(super) fn note_stanza(&self) {
+    /// One more was taken, from either side.
+    pub fn note_stanza(&self) {
         self.stanzas.fetch_add(1, Ordering::Relaxed);
         let millis = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(millis, Ordering::Relaxed);

@@ -20,15 +20,16 @@ use crate::cluster::table::Entry;
 use crate::net::outbox::{Item, Refused};
 use crate::s2s_manager::choice;
 use crate::s2s_manager::fault::{Kind, LinkError};
+use crate::s2s_manager::heard;
 use crate::s2s_manager::leaving::{Deferred, Leaving};
-use crate::s2s_manager::link::Link;
+use crate::s2s_manager::link::{Carrier, Link};
 use crate::s2s_manager::resolve::Resolve;
 use crate::s2s_manager::trust::Trust;
 use crate::stream::server::{Pair, Policy};
 use crate::xmpp::jid::Domain;
 
 /// The numbers of our rows lie above those of sessions.
-const NUMBERS: u64 = 1 << 63;
+pub(super) const NUMBERS: u64 = 1 << 63;
 
 /// Links that are opened at a time; more wait, within the time that their
 /// stanzas may wait. A guess: each asks DNS and does a TLS handshake.
@@ -66,7 +67,9 @@ pub struct Links<T> {
     table: Mutex<Table<T>>,
     /// Pairs with something to be planned again: see `leaving`.
     pub(super) up: mpsc::Sender<Pair>,
-    next: AtomicU64,
+    /// What is said on links of ours.
+    pub(super) heard: heard::Up,
+    pub(super) next: AtomicU64,
     /// Links that have not ended yet.
     pub(super) active: AtomicUsize,
 }
@@ -74,9 +77,9 @@ pub struct Links<T> {
 #[derive(Debug)]
 pub(super) struct Table<T> {
     pub(super) links: HashMap<Pair, Arc<Link<T>>>,
-    failed: HashMap<Pair, Failed>,
+    pub(super) failed: HashMap<Pair, Failed>,
     pub(super) leaving: HashMap<Pair, Leaving<T>>,
-    is_stopping: bool,
+    pub(super) is_stopping: bool,
 }
 
 /// A pair whose link has failed.
@@ -93,12 +96,14 @@ pub struct Failed {
 }
 
 impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
-    /// No links yet. What they cannot carry goes to `up`.
+    /// No links yet. What they cannot carry goes to `up`, what they hear to
+    /// `heard`.
     pub fn new(
         trust: Arc<Trust>,
         resolve: Arc<Resolve>,
         cluster: Arc<Cluster>,
         up: mpsc::Sender<Pair>,
+        heard: heard::Up,
     ) -> Arc<Self> {
         let (links, failed, leaving) = (HashMap::new(), HashMap::new(), HashMap::new());
         let table = Table { links, failed, leaving, is_stopping: false };
@@ -110,6 +115,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             asking: Semaphore::new(ASKING_MAX),
             table: Mutex::new(table),
             up,
+            heard,
             next: AtomicU64::new(0),
             active: AtomicUsize::new(0),
         })
@@ -195,9 +201,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         policy: Policy,
         waiting: Vec<Item<T>>,
     ) -> Arc<Link<T>> {
-        let number = NUMBERS | self.next.fetch_add(1, Ordering::Relaxed);
-        let bytes_max = self.trust.config.queue_bytes_max.bytes();
-        let link = Arc::new(Link::new(pair.clone(), number, bytes_max, waiting));
+        let link = Arc::new(self.new_link(pair, waiting, Carrier::Opened));
         table.links.insert(pair.clone(), Arc::clone(&link));
         self.tell(&link, LinkState::Opening);
         tokio::spawn(Arc::clone(self).keep(Arc::clone(&link), policy));
@@ -302,8 +306,8 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         table.failed.iter().map(|(pair, failed)| (pair.clone(), failed.clone())).collect()
     }
 
-    /// Ends the links to a domain, after what waits for them, and forgets that
-    /// others have failed; says how many there were.
+    /// Ends the links to a domain that we have opened, after what waits for
+    /// them, and forgets that others have failed; says how many there were.
     pub fn close(&self, theirs: &str) -> usize {
         self.lock().failed.retain(|pair, failed| {
             let is_meant = pair.theirs.as_str() == theirs;
@@ -312,7 +316,9 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             }
             !is_meant
         });
-        let meant = |link: &Arc<Link<T>>| link.pair.theirs.as_str() == theirs;
+        let meant = |link: &Arc<Link<T>>| {
+            link.carrier == Carrier::Opened && link.pair.theirs.as_str() == theirs
+        };
         let meant: Vec<_> = self.all().into_iter().filter(meant).collect();
         meant.iter().for_each(|link| self.end(link));
         meant.len()

@@ -225,8 +225,8 @@ impl<T: Unpin + Default> Negotiation<T> {
                 }
                 Output::Restart => self.framer.restart(),
                 Output::Established(proof, acks) => return Ok(Some(Done::Proved(proof, acks))),
-                // only said of stanzas
-                Output::Handled(_) | Output::Uncounted => {}
+                // only after the proof
+                Output::Handled(_) | Output::Uncounted | Output::Stanza(_) | Output::Answer(_) => {}
                 Output::Answered(verdict) => return Ok(Some(Done::Answered(verdict))),
                 Output::Close(words, fault) => {
                     self.words.finish(words);

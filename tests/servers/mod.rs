@@ -8,3 +8,4 @@ pub mod dns;
 pub mod person;
 pub mod service;
 pub mod stranger;
+pub mod way;

@@ -2,7 +2,10 @@
 //! is in `peer`.
 
 pub mod config;
+mod ending;
+pub mod heard;
 pub mod peer;
+mod reverse;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -141,11 +144,6 @@ impl S2s {
     }
 
     pub(super) fn limits_after(&self) -> Limits {
-        Limits {
-            stanza_bytes_max: self.config.stanza_bytes_max.bytes(),
-            depth_max: self.config.depth_max,
-            attributes_max: self.config.attributes_max,
-            ..Limits::client()
-        }
+        self.config.limits()
     }
 }

@@ -9,41 +9,40 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info};
 
-use crate::door::c2s::FAREWELL_TIME_MAX;
 use crate::door::entry::Port;
 use crate::door::recent::Recent;
 use crate::door::s2s::S2s;
+use crate::door::s2s::reverse::{Event, Reverse};
 use crate::drain::Drain;
 use crate::metrics;
 use crate::net::connection::{Connection, Turn};
-use crate::net::outbox::Outbox;
 use crate::net::peer_tls::Secured;
 use crate::net::socket::Socket;
 use crate::s2s_manager::arrivals::Arrived;
+use crate::s2s_manager::link::Stands;
+use crate::s2s_manager::sending::Unread;
 use crate::s2s_manager::trust::View;
+use crate::session_manager::session::Held;
+use crate::stream::ack::TooHigh;
 use crate::stream::server::incoming::{Incoming, Input, Output};
-use crate::stream::server::{Channel, Pair, Proof, Verdict};
+use crate::stream::server::{Channel, Pair, Proof, Verdict, World};
 use crate::xml::framer::{Frame, Framer};
 use crate::xmpp::error::{StreamCondition, StreamError};
 use crate::xmpp::stanza::Stanza;
 
-/// What may wait for a server that comes: answers to its proofs. One byte more
-/// closes it. A guess.
-const WORDS_BYTES_MAX: usize = 64 << 10;
-
 /// A connection of another server.
 pub struct Peer<'a> {
-    door: &'a S2s,
-    address: SocketAddr,
+    pub(super) door: &'a S2s,
+    pub(super) address: SocketAddr,
     port: Port,
-    words: Outbox<()>,
-    framer: Framer,
-    machine: Incoming,
-    view: View,
+    pub(super) reverse: Reverse,
+    pub(super) framer: Framer,
+    pub(super) machine: Incoming,
+    pub(super) view: View,
     /// Questions to other servers that are not answered yet.
     asked: JoinSet<(Pair, Verdict)>,
     /// Since something was proved.
@@ -54,7 +53,7 @@ pub struct Peer<'a> {
 }
 
 /// Why nothing more is read.
-enum Over {
+pub(super) enum Over {
     /// The peer closed its stream.
     Closed,
     /// We end it: the last words are in the outbox.
@@ -69,7 +68,15 @@ enum Over {
 enum Next {
     Turn(io::Result<Turn>),
     Answer(Pair, Verdict),
+    Ours(Event),
     Nothing,
+}
+
+impl From<Unread> for Over {
+    /// A peer that lets so much wait is not negotiating.
+    fn from(_: Unread) -> Self {
+        Self::Closed
+    }
 }
 
 impl<'a> Peer<'a> {
@@ -79,7 +86,7 @@ impl<'a> Peer<'a> {
             door,
             address,
             port,
-            words: Outbox::new(WORDS_BYTES_MAX),
+            reverse: Reverse::new(&door.rooms.servers),
             framer: Framer::new(door.limits_before()),
             machine: Incoming::new(Channel::Plain),
             view: View::plain(Arc::clone(door.rooms.servers.trust())),
@@ -95,23 +102,14 @@ impl<'a> Peer<'a> {
         let write_timeout = self.door.rooms.servers.trust().config.write_timeout.get();
         let mut connection = Some(Connection::new(Socket::Plain(tcp), write_timeout));
         let over = self.listen(&mut connection, &mut drain).await;
-        let is_stopped = matches!(over, Over::Stopped);
-        match over {
-            Over::Lost(error) => debug!(%error, "connection lost"),
-            Over::Closed => self.words.finish("</stream:stream>".into()),
-            Over::Refused | Over::Stopped => {}
-        }
-        let Some(mut connection) = connection else { return };
-        // a peer that does not read its last words misses them
-        let _ = timeout(FAREWELL_TIME_MAX, connection.write_out(&self.words)).await;
-        if is_stopped {
-            // what it has said without knowing is not lost (RFC 6120 §4.4)
-            let _ = timeout(FAREWELL_TIME_MAX, self.hear_out(&mut connection)).await;
-        }
-        connection.shutdown().await;
+        self.end(connection, over).await;
     }
 
-    async fn listen(&mut self, connection: &mut Option<Connection<()>>, drain: &mut Drain) -> Over {
+    async fn listen(
+        &mut self,
+        connection: &mut Option<Connection<Held>>,
+        drain: &mut Drain,
+    ) -> Over {
         let deadline = Instant::now() + self.door.config.negotiation_timeout.get();
         if self.port == Port::DirectTls {
             match self.secure(connection, None, deadline).await {
@@ -162,13 +160,20 @@ impl<'a> Peer<'a> {
                     Ok((pair, verdict)) => Next::Answer(pair, verdict),
                     Err(_) => Next::Nothing,
                 },
-                turn = open.turn(&self.words) => Next::Turn(turn),
+                event = self.reverse.next() => Next::Ours(event),
+                turn = open.turn(self.reverse.wire()) => Next::Turn(turn),
             };
             match next {
                 Next::Turn(Ok(Turn::Read)) | Next::Nothing => {}
                 Next::Turn(Ok(Turn::Ended)) => return Over::Closed,
                 Next::Turn(Ok(Turn::Finished)) => return Over::Refused,
                 Next::Turn(Err(error)) => return Over::Lost(error),
+                Next::Ours(Event::Taken(items)) => self.reverse.put(items),
+                Next::Ours(Event::Silent) => return Over::Lost(io::ErrorKind::TimedOut.into()),
+                Next::Ours(Event::Retire) => match self.reverse.retire(open).await {
+                    Ok(has_ended) => self.note_both_ways(!has_ended),
+                    Err(error) => return Over::Lost(error),
+                },
                 Next::Answer(pair, verdict) => {
                     let mut out = Vec::new();
                     self.machine.handle(Input::Verified(pair, verdict), &self.view, &mut out);
@@ -183,7 +188,7 @@ impl<'a> Peer<'a> {
     /// Every whole piece that was read.
     async fn frames(
         &mut self,
-        connection: &mut Option<Connection<()>>,
+        connection: &mut Option<Connection<Held>>,
         deadline: Instant,
     ) -> Result<(), Over> {
         loop {
@@ -211,7 +216,7 @@ impl<'a> Peer<'a> {
     async fn act(
         &mut self,
         wishes: Vec<Output>,
-        connection: &mut Option<Connection<()>>,
+        connection: &mut Option<Connection<Held>>,
         deadline: Instant,
     ) -> Result<(), Over> {
         let mut wishes = VecDeque::from(wishes);
@@ -221,14 +226,31 @@ impl<'a> Peer<'a> {
                     if let Some(arrived) = &self.arrived {
                         arrived.arrival.note_stanza();
                     }
+                    self.reverse.note_stanza();
                     self.door.stanzas.increment(1);
                     self.route(stanza);
                 }
                 Output::Answer(stanza) => self.door.rooms.router.route(stanza),
-                Output::Send(bytes) => {
-                    // a peer that lets this much wait is not negotiating
-                    self.words.push(bytes, ()).map_err(|_| Over::Closed)?;
+                Output::Send(bytes) => self.reverse.say(bytes)?,
+                Output::BothWays(pair) => {
+                    let stands = self.stands(&pair);
+                    let is_used = self.reverse.begin(&pair, stands);
+                    self.note_both_ways(is_used);
                 }
+                Output::Counted => {
+                    // what went before is not counted, and must not wait any more
+                    let open = connection.as_mut().ok_or(Over::Closed)?;
+                    open.flush(self.reverse.wire()).await.map_err(Over::Lost)?;
+                    self.reverse.count();
+                }
+                Output::Handled(h) => match self.reverse.acknowledge(h) {
+                    Ok(true) => self.note_both_ways(false),
+                    Ok(false) => {}
+                    Err(TooHigh) => {
+                        self.refuse(&StreamCondition::UndefinedCondition.into());
+                        return Err(Over::Refused);
+                    }
+                },
                 Output::Restart => {
                     self.framer.restart();
                     self.framer.set_limits(self.door.limits_after());
@@ -259,7 +281,7 @@ impl<'a> Peer<'a> {
                 Output::Close(words, error) => {
                     debug!(%error, "stream refused");
                     metrics::count(metrics::S2S_CLOSED, error.condition.word());
-                    self.words.finish(words);
+                    self.reverse.finish(words);
                     return Err(Over::Refused);
                 }
                 Output::Secure(domain) => {
@@ -278,12 +300,12 @@ impl<'a> Peer<'a> {
     /// §5.4.3.1).
     async fn secure(
         &mut self,
-        connection: &mut Option<Connection<()>>,
+        connection: &mut Option<Connection<Held>>,
         domain: Option<&str>,
         deadline: Instant,
     ) -> Result<(), Over> {
         let mut plain = connection.take().ok_or(Over::Closed)?;
-        plain.flush(&self.words).await.map_err(Over::Lost)?;
+        plain.flush(self.reverse.wire()).await.map_err(Over::Lost)?;
         let Socket::Plain(tcp) = plain.into_socket() else { return Err(Over::Closed) };
         let acceptor = TlsAcceptor::from(self.door.tls(domain));
         let late = |_| Over::Lost(io::ErrorKind::TimedOut.into());
@@ -295,40 +317,27 @@ impl<'a> Peer<'a> {
         Ok(())
     }
 
-    fn route(&mut self, stanza: Stanza) {
+    pub(super) fn route(&mut self, stanza: Stanza) {
         let order = self.recent.order(&stanza, std::time::Instant::now());
         self.door.rooms.router.route_foreign(stanza, order);
     }
 
-    /// Takes what still comes, until the peer closes its stream.
-    async fn hear_out(&mut self, connection: &mut Connection<()>) {
-        loop {
-            let mut out = Vec::new();
-            match self.framer.next(&mut connection.buffer) {
-                Ok(Some(Frame::Element(raw))) => {
-                    self.machine.handle(Input::Element(&raw), &self.view, &mut out);
-                }
-                Ok(None) => match connection.read().await {
-                    Ok(Turn::Read) => {}
-                    Ok(Turn::Ended | Turn::Finished) | Err(_) => return,
-                },
-                Ok(Some(Frame::Close | Frame::Open(_))) | Err(_) => return,
-            }
-            for wish in out {
-                match wish {
-                    Output::Stanza(stanza) => self.route(stanza),
-                    Output::Close(..) => return,
-                    _ => {}
-                }
-            }
+    /// What is known of our direction.
+    fn stands(&self, pair: &Pair) -> Stands {
+        let proof = self.arrived.as_ref().and_then(|arrived| arrived.arrival.proof(&pair.theirs));
+        Stands {
+            since: std::time::Instant::now(),
+            address: self.address,
+            proof: proof.unwrap_or(Proof::Dialback),
+            is_certain: self.view.vouches(&pair.theirs),
+            tls: self.view.secured().map(|secured| (secured.version, secured.cipher)),
+            is_both_ways: true,
         }
     }
 
-    /// The last words, after whatever waits. While the stream is open the
-    /// machine stays as it is: what still comes is heard out.
-    fn refuse(&mut self, error: &StreamError) {
-        debug!(%error, "stream refused");
-        metrics::count(metrics::S2S_CLOSED, error.condition.word());
-        self.words.finish(self.machine.fail(error, &self.door.speaker, &self.view));
+    fn note_both_ways(&self, is_used: bool) {
+        if let Some(arrived) = &self.arrived {
+            arrived.arrival.note_both_ways(is_used);
+        }
     }
 }

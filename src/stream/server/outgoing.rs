@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::stream::ack;
+use crate::stream::server::back::Back;
 use crate::stream::server::features::Features;
 use crate::stream::server::incoming::Question;
 use crate::stream::server::words::{self, Version};
@@ -13,7 +13,8 @@ use crate::stream::server::{
 use crate::xml::head::{Header, Raw};
 use crate::xmpp::error::{StreamCondition, StreamError};
 use crate::xmpp::jid::Domain;
-use crate::xmpp::namespaces::{DIALBACK, SASL, SERVER, STREAM, STREAM_MANAGEMENT, TLS};
+use crate::xmpp::namespaces::{DIALBACK, SASL, SERVER, STREAM, TLS};
+use crate::xmpp::stanza::Stanza;
 
 /// What the stream is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,10 @@ pub enum Output {
     Handled(u32),
     /// It does not acknowledge them after all.
     Uncounted,
+    /// A stanza of the peer for us (XEP-0288).
+    Stanza(Stanza),
+    /// An answer to a stanza of the peer that was none.
+    Answer(Stanza),
     /// The answer to the question.
     Answered(Verdict),
     /// The stream is of no use: write this, then close.
@@ -97,6 +102,7 @@ pub struct Outgoing {
     /// The id that the peer gave to the stream.
     id: String,
     has_tried_external: bool,
+    back: Back,
     state: State,
 }
 
@@ -121,8 +127,18 @@ enum State {
 impl Outgoing {
     /// A stream of which nothing was said yet.
     pub fn new(pair: Pair, policy: Policy, purpose: Purpose, channel: Channel) -> Self {
-        let (id, has_tried_external) = (String::new(), false);
-        Self { pair, policy, purpose, channel, id, has_tried_external, state: State::Start }
+        let (id, has_tried_external, back) = (String::new(), false, Back::default());
+        Self { pair, policy, purpose, channel, id, has_tried_external, back, state: State::Start }
+    }
+
+    /// Whether the peer may send its stanzas on this stream.
+    pub fn is_both_ways(&self) -> bool {
+        self.back.is_open
+    }
+
+    /// Stanzas of the peer that were taken, if it counts them.
+    pub fn handled(&self) -> Option<u32> {
+        self.back.handled
     }
 
     /// Takes one step. All of `out` is carried out before the next.
@@ -181,7 +197,9 @@ impl Outgoing {
             }
             (State::ExpectResult, Input::Element(raw)) => self.result(raw, out),
             (State::ExpectVerdict, Input::Element(raw)) => self.verdict(raw, out),
-            (State::Established, Input::Element(raw)) => Self::beside(raw, out),
+            (State::Established, Input::Element(raw)) => {
+                self.back.hear(raw, &self.pair, world, out)
+            }
             _ => Err(unexpected()),
         }
     }
@@ -234,6 +252,11 @@ impl Outgoing {
         }
         if !self.believes(world) {
             return Err(Fault::Certificate);
+        }
+        if features.bidi && self.policy.bidirectional {
+            // before any proof (XEP-0288 §2.2)
+            self.back.is_open = true;
+            out.push(Output::Send(words::bidi()));
         }
         if features.external && !self.has_tried_external {
             self.has_tried_external = true;
@@ -323,25 +346,8 @@ impl Outgoing {
         self.state = State::Established;
         out.push(Output::Established(proof, acks));
     }
-
-    /// What the peer says while it gets our stanzas.
-    fn beside(raw: &Raw, out: &mut Vec<Output>) -> Result<(), Fault> {
-        let number = |name: &str| raw.attribute(name).and_then(|text| text.parse().ok());
-        match (raw.name(), &*raw.ns(SERVER)) {
-            ("a", STREAM_MANAGEMENT) => {
-                out.push(Output::Handled(number("h").ok_or_else(unexpected)?));
-            }
-            // it has sent no stanza, for it may not
-            ("r", STREAM_MANAGEMENT) => out.push(Output::Send(ack::answer(0))),
-            ("failed", STREAM_MANAGEMENT) => out.push(Output::Uncounted),
-            // a stanza, on a stream that carries only ours (RFC 6120 §4.5)
-            (_, SERVER) => return Err(Fault::Spoke(StreamCondition::NotAuthorized.into())),
-            _ => {}
-        }
-        Ok(())
-    }
 }
 
-fn unexpected() -> Fault {
+pub(super) fn unexpected() -> Fault {
     Fault::Spoke(StreamCondition::UnsupportedStanzaType.into())
 }

@@ -102,6 +102,9 @@ impl Come {
                     words.push(format!("stanza {from}"));
                 }
                 Output::Answer(_) => words.push("answer".to_owned()),
+                Output::BothWays(pair) => words.push(format!("both {} {}", pair.ours, pair.theirs)),
+                Output::Counted => words.push("counted".to_owned()),
+                Output::Handled(h) => words.push(format!("handled {h}")),
                 Output::Failed => words.push("failed".to_owned()),
             }
         }
@@ -223,7 +226,7 @@ fn stanzas_are_counted_from_when_that_is_wanted() {
     let mut come = Come::certified();
     assert_eq!(come.say(&counting("r")), "", "nobody counts yet");
     assert_eq!(come.say(MESSAGE), "stanza romeo@b.example/x");
-    assert_eq!(come.say(&counting("enable")), "enabled");
+    assert_eq!(come.say(&counting("enable")), "enabled, counted");
     assert_eq!(come.say(&counting("r")), "a h=0");
     come.say(MESSAGE);
     // also one that was answered
@@ -231,6 +234,9 @@ fn stanzas_are_counted_from_when_that_is_wanted() {
     assert_eq!(come.say(&counting("r")), "a h=2");
     assert_eq!(come.say(&counting("enable")), "failed unexpected-request");
     assert_eq!(come.say(&counting("resume")), "failed item-not-found");
+    // and what the other has of ours
+    assert_eq!(come.say(&counting("a h='3'")), "handled 3");
+    assert_eq!(come.say(&counting("a")), "error bad-format, end");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! through the real framer into a machine, and what the machine wants comes
 //! back as words.
 
+mod both_ways;
 mod incoming;
 mod outgoing;
 mod proving;
@@ -27,15 +28,18 @@ struct Stage {
 }
 
 /// Certificates are wanted, and nothing else does.
-const STRICT: Policy =
-    Policy { require_tls: true, require_valid_certificate: true, dialback: false };
+const STRICT: Policy = Policy {
+    require_tls: true,
+    require_valid_certificate: true,
+    dialback: false,
+    bidirectional: false,
+};
 
 /// Dialback does as well, inside TLS.
 const LENIENT: Policy = Policy { dialback: true, ..STRICT };
 
 /// Nothing is wanted.
-const CARELESS: Policy =
-    Policy { require_tls: false, require_valid_certificate: false, dialback: true };
+const CARELESS: Policy = Policy { require_tls: false, require_valid_certificate: false, ..LENIENT };
 
 impl Stage {
     fn new(policy: Policy, vouched: &[&'static str]) -> Stage {

@@ -8,19 +8,19 @@ use crate::stream::server::outgoing::{Fault, Input, Outgoing, Output, Purpose};
 use crate::stream::server::{Channel, Pair, Policy};
 use crate::xml::framer::Frame;
 
-const OPEN: &str = "from='b.example' to='a.example' id='7' version='1.0'";
+pub(super) const OPEN: &str = "from='b.example' to='a.example' id='7' version='1.0'";
 const PROCEED: &str = "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
 const TLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
-const EXTERNAL: &str = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
+pub(super) const EXTERNAL: &str = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
     <mechanism>EXTERNAL</mechanism></mechanisms>";
-const SUCCESS: &str = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
+pub(super) const SUCCESS: &str = "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
 const FAILURE: &str =
     "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>";
-const SM: &str = "<sm xmlns='urn:xmpp:sm:3'/>";
-const VALID: &str = "<db:result from='b.example' to='a.example' type='valid'/>";
+pub(super) const SM: &str = "<sm xmlns='urn:xmpp:sm:3'/>";
+pub(super) const VALID: &str = "<db:result from='b.example' to='a.example' type='valid'/>";
 
 /// A stream from `a.example` to `b.example`.
-struct Opened {
+pub(super) struct Opened {
     stage: Stage,
     machine: Outgoing,
     theirs: Ear,
@@ -28,28 +28,33 @@ struct Opened {
     is_over: bool,
 }
 
-fn pair() -> Pair {
+pub(super) fn pair() -> Pair {
     Pair { ours: domain("a.example"), theirs: domain("b.example") }
 }
 
 /// The key that we show to `b.example` on the stream that it has named `7`.
-fn shown() -> String {
+pub(super) fn shown() -> String {
     let stage = Stage::new(STRICT, &[]);
     let secrets = crate::stream::server::World::secrets(&stage);
     let key = secrets.key(&domain("b.example"), &domain("a.example"), "7");
     format!("result a.example b.example {key}")
 }
 
-fn features(all: &[&str]) -> String {
+pub(super) fn features(all: &[&str]) -> String {
     format!("<stream:features>{}</stream:features>", all.concat())
 }
 
-fn counting(words: &str) -> String {
+pub(super) fn counting(words: &str) -> String {
     format!("<{words} xmlns='urn:xmpp:sm:3'/>")
 }
 
 impl Opened {
-    fn new(policy: Policy, vouched: &[&'static str], channel: Channel, purpose: Purpose) -> Opened {
+    pub(super) fn new(
+        policy: Policy,
+        vouched: &[&'static str],
+        channel: Channel,
+        purpose: Purpose,
+    ) -> Opened {
         let machine = Outgoing::new(pair(), policy, purpose, channel);
         let stage = Stage::new(policy, vouched);
         let (theirs, ours) = (Ear::new(), Ear::new());
@@ -61,21 +66,21 @@ impl Opened {
     }
 
     /// Before TLS, after the other's header.
-    fn plain(policy: Policy) -> Opened {
+    pub(super) fn plain(policy: Policy) -> Opened {
         let mut opened = Opened::new(policy, &["b.example"], Channel::Plain, Purpose::Stanzas);
         assert_eq!(opened.say(&header(OPEN)), "");
         opened
     }
 
     /// Inside TLS, after the other's header.
-    fn secured(policy: Policy, vouched: &[&'static str]) -> Opened {
+    pub(super) fn secured(policy: Policy, vouched: &[&'static str]) -> Opened {
         let mut opened = Opened::new(policy, vouched, Channel::Tls, Purpose::Stanzas);
         assert_eq!(opened.say(&header(OPEN)), "");
         opened
     }
 
     /// Proved by certificate; these features are offered then.
-    fn established(last: &[&str]) -> Opened {
+    pub(super) fn established(last: &[&str]) -> Opened {
         let mut opened = Opened::secured(STRICT, &["b.example"]);
         assert_eq!(opened.say(&features(&[EXTERNAL])), "auth EXTERNAL");
         assert_eq!(opened.say(SUCCESS), "header");
@@ -85,7 +90,7 @@ impl Opened {
         opened
     }
 
-    fn say(&mut self, text: &str) -> String {
+    pub(super) fn say(&mut self, text: &str) -> String {
         self.theirs.hear(text.as_bytes());
         let mut words = Vec::new();
         while !self.is_over {
@@ -135,6 +140,11 @@ impl Opened {
                 }
                 Output::Handled(h) => words.push(format!("handled {h}")),
                 Output::Uncounted => words.push("uncounted".to_owned()),
+                Output::Stanza(stanza) => {
+                    let from = stanza.from.expect("checked");
+                    words.push(format!("stanza {from}"));
+                }
+                Output::Answer(_) => words.push("answer".to_owned()),
                 Output::Answered(verdict) => words.push(format!("answered {verdict:?}")),
             }
         }
@@ -143,7 +153,7 @@ impl Opened {
 
 /// Each row on a stream of its own: what is said, and what we do.
 #[track_caller]
-fn rows(start: impl Fn() -> Opened, rows: &[(&str, &str)]) {
+pub(super) fn rows(start: impl Fn() -> Opened, rows: &[(&str, &str)]) {
     for (said, wanted) in rows {
         assert_eq!(start().say(said), *wanted, "{said}");
     }
