@@ -9,16 +9,22 @@ use tracing::info;
 use crate::cluster::rows::LinkState;
 use crate::net::outbox::Item;
 use crate::s2s_manager::leaving::Leaving;
-use crate::s2s_manager::link::{Carrier, Link, Stands};
+use crate::s2s_manager::link::{Carrier, Link, Resume, Stands};
 use crate::s2s_manager::links::{Links, NUMBERS};
 use crate::stream::server::Pair;
 
 impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
     /// A link that is in no table yet.
-    pub(super) fn new_link(&self, pair: &Pair, waiting: Vec<Item<T>>, by: Carrier) -> Link<T> {
+    pub(super) fn new_link(
+        &self,
+        pair: &Pair,
+        waiting: Vec<Item<T>>,
+        by: Carrier,
+        resume: Option<Resume>,
+    ) -> Link<T> {
         let number = NUMBERS | self.next.fetch_add(1, Ordering::Relaxed);
         let bytes_max = self.trust.config.queue_bytes_max.bytes();
-        Link::new(pair.clone(), number, bytes_max, waiting, by)
+        Link::new(pair.clone(), number, bytes_max, waiting, by, resume)
     }
 
     /// A link by a stream that has come, to be written to by the caller and
@@ -39,7 +45,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
                 return None;
             }
             table.failed.remove(pair);
-            let link = Arc::new(self.new_link(pair, Vec::new(), Carrier::Come));
+            let link = Arc::new(self.new_link(pair, Vec::new(), Carrier::Come, None));
             table.links.insert(pair.clone(), Arc::clone(&link));
             link
         };

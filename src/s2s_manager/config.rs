@@ -32,6 +32,9 @@ pub struct Config {
     /// Whether one stream may carry stanzas both ways (XEP-0288), where the
     /// other server can do so.
     pub bidirectional: bool,
+    /// A stream whose connection was lost may go on by another within this
+    /// time (XEP-0198), on the same node. Zero: it may not.
+    pub resume_time_max: Span,
     /// The only domains that we speak with; empty: all. `*.` in front of one
     /// means all below it.
     pub allow: Vec<String>,
@@ -90,6 +93,8 @@ impl Default for Config {
             dialback: false,
             roots: PathBuf::new(),
             bidirectional: true,
+            // a guess: what is for a server that is gone waits for so long
+            resume_time_max: Span::seconds(10),
             allow: Vec::new(),
             block: Vec::new(),
             private_addresses: false,
@@ -167,6 +172,7 @@ impl Config {
             ("s2s_manager.idle_timeout", millis(self.idle_timeout), 100..=7 * day),
             ("s2s_manager.connect_timeout", millis(self.connect_timeout), 100..=600_000),
             ("s2s_manager.write_timeout", millis(self.write_timeout), 100..=3_600_000),
+            ("s2s_manager.resume_time_max", millis(self.resume_time_max), 0..=600_000),
             ("s2s_manager.queue_bytes_max", self.queue_bytes_max.bytes() as u64, 1 << 14..=1 << 30),
             ("s2s_manager.queue_time_max", millis(self.queue_time_max), 100..=3_600_000),
             ("s2s_manager.retry_after_min", millis(self.retry_after_min), 10..=day),

@@ -18,6 +18,7 @@ use crate::s2s_manager::link::{Link, Stands};
 use crate::s2s_manager::links::Links;
 use crate::s2s_manager::outgoing::{Dial, Done, Established};
 use crate::s2s_manager::writer::{End, LAST_WORDS, Patience, Writer};
+use crate::stream::ack::Acks;
 use crate::stream::server::incoming::Question;
 use crate::stream::server::outgoing::Purpose;
 use crate::stream::server::{Pair, Policy, Proof, Verdict, World};
@@ -62,7 +63,8 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         link: &Arc<Link<T>>,
         policy: Policy,
     ) -> Result<Option<Established<T>>, LinkError> {
-        let dial = self.dial(link.pair.clone(), policy, Purpose::Stanzas);
+        let mut dial = self.dial(link.pair.clone(), policy, Purpose::Stanzas);
+        dial.previous = link.resume.as_ref().map(|resume| resume.previous.clone());
         let opened = timeout(self.trust.config.queue_time_max.get(), async {
             let _permit = self.opening.acquire().await;
             dial.connect::<T>().await
@@ -75,7 +77,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
 
     fn dial(&self, pair: Pair, policy: Policy, purpose: Purpose) -> Dial {
         let (trust, resolve) = (Arc::clone(&self.trust), Arc::clone(&self.resolve));
-        Dial { trust, resolve, pair, policy, purpose, heard: None }
+        Dial { trust, resolve, pair, policy, purpose, previous: None, heard: None }
     }
 
     async fn serve(
@@ -95,6 +97,9 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             milliseconds = begun.elapsed().as_millis(),
             "link to a server opened"
         );
+        if let Acks::Resumed(_) = acks {
+            info!(theirs = %link.pair.theirs, "the stream before goes on");
+        }
         metrics::count(metrics::LINKS_OPENED, proof.word());
         let until = stands.is_certain.then(|| established.view.ends()).flatten();
         link.note_open(stands);
@@ -105,7 +110,8 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         let opened = Instant::now();
         let config = &self.trust.config;
         let (idle, answer) = (config.idle_timeout.get(), config.write_timeout.get());
-        let heard = match established.machine.is_both_ways() {
+        let is_both_ways = established.machine.is_both_ways();
+        let heard = match is_both_ways {
             true => {
                 established.framer.set_limits(self.heard.limits);
                 self.heard().await
@@ -113,20 +119,26 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             false => None,
         };
         let patience = Patience { idle, answer, until };
-        let mut writer = Writer::new(link, established, acks, heard, patience);
-        let end = writer.run().await;
+        let mut writer = Writer::new(link, established, heard, patience);
+        let end = writer.run(acks).await;
         if matches!(end, End::Wanted) {
             // what comes now waits for its end
             self.leave(link);
         }
-        let unwritten = writer.finish(&end).await;
+        let (unwritten, resume) = writer.finish(&end).await;
         let error = match end {
             End::Wanted => None,
             End::Closed | End::Lost => Some(LinkError::Lost),
             End::Wrong(_, fault) => Some(fault.into()),
         };
         let has_more = !unwritten.is_empty() || !link.outbox.is_empty();
+        // at once, but not again and again
+        let resume = resume.filter(|_| link.resume.is_none() || opened.elapsed() >= SHORT_LIFE);
         match error {
+            Some(error) if resume.is_some() && (has_more || is_both_ways) => {
+                debug!(%error, "a connection to a server is lost, and its stream may go on");
+                self.begin_again(link, unwritten, resume);
+            }
             // it would be opened again and again
             Some(error) if has_more && opened.elapsed() < SHORT_LIFE => {
                 self.fail(link, error, unwritten);
@@ -134,7 +146,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             error => {
                 let error = error.as_ref().map(tracing::field::display);
                 debug!(error, "link to a server ended");
-                self.begin_again(link, unwritten);
+                self.begin_again(link, unwritten, None);
             }
         }
     }

@@ -1,13 +1,16 @@
 //! One link of this node: what waits for it, and what can be seen of it.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::net::outbox::{Item, Outbox};
+use crate::net::outbox::{Item, Outbox, Work};
+use crate::stream::ack::Previous;
 use crate::stream::server::{Pair, Proof};
 
 /// A link that is open, or being opened.
@@ -21,6 +24,8 @@ pub struct Link<T> {
     pub outbox: Outbox<T>,
     /// What carries it.
     pub carrier: Carrier,
+    /// The stream that it goes on with, if the peer still knows it.
+    pub(super) resume: Option<Resume>,
     /// Somebody wants it to end.
     pub end: Notify,
     born: Instant,
@@ -38,6 +43,15 @@ pub enum Carrier {
     Opened,
     /// One that the other server has opened (XEP-0288).
     Come,
+}
+
+/// A stream of ours whose connection was lost.
+#[derive(Debug, Clone)]
+pub(super) struct Resume {
+    /// It.
+    pub(super) previous: Previous,
+    /// Stanzas, the first that wait, that its peer may have.
+    pub(super) unacknowledged: usize,
 }
 
 /// What is known of a link that is open.
@@ -64,6 +78,7 @@ impl<T> Link<T> {
         bytes_max: usize,
         waiting: Vec<Item<T>>,
         carrier: Carrier,
+        resume: Option<Resume>,
     ) -> Self {
         let outbox = Outbox::new(bytes_max);
         let stanzas = waiting.len() as u64;
@@ -73,6 +88,7 @@ impl<T> Link<T> {
             number,
             outbox,
             carrier,
+            resume,
             end: Notify::new(),
             born: Instant::now(),
             stanzas: AtomicU64::new(stanzas),
@@ -90,6 +106,21 @@ impl<T> Link<T> {
 
     pub(super) fn note_open(&self, stands: Stands) {
         *self.stands.lock().unwrap_or_else(PoisonError::into_inner) = Some(stands);
+    }
+
+    /// The first of what waits. Only whoever writes to the link may ask.
+    pub(super) fn take_first(&self, count: usize) -> Vec<Item<T>> {
+        let mut first = VecDeque::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        while first.len() < count {
+            match self.outbox.poll_take(&mut cx, &mut first) {
+                Poll::Ready(Work::Write) => {}
+                Poll::Ready(Work::Finish(_)) | Poll::Pending => break,
+            }
+        }
+        let rest = first.split_off(count.min(first.len()));
+        self.outbox.put_back(rest.into());
+        first.into()
     }
 
     /// Stanzas that were taken.

@@ -22,7 +22,7 @@ use crate::s2s_manager::choice;
 use crate::s2s_manager::fault::{Kind, LinkError};
 use crate::s2s_manager::heard;
 use crate::s2s_manager::leaving::{Deferred, Leaving};
-use crate::s2s_manager::link::{Carrier, Link};
+use crate::s2s_manager::link::{Carrier, Link, Resume};
 use crate::s2s_manager::resolve::Resolve;
 use crate::s2s_manager::trust::Trust;
 use crate::stream::server::{Pair, Policy};
@@ -145,7 +145,9 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
                 Ok(Some(link)) => link,
                 Ok(None) => match self.defer(pair, item.bytes, item.token) {
                     Deferred::Waits => return Ok(()),
-                    Deferred::Full(item) => return Err(Unsent { item, why: Kind::Full }),
+                    Deferred::Full(item) => {
+                        return Err(Unsent { item, why: Kind::Full });
+                    }
                     Deferred::Free(back) => {
                         item = back;
                         continue;
@@ -158,7 +160,9 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
                     link.note_stanza();
                     return Ok(());
                 }
-                Err(Refused::Full(item)) => return Err(Unsent { item, why: Kind::Full }),
+                Err(Refused::Full(item)) => {
+                    return Err(Unsent { item, why: Kind::Full });
+                }
                 // it has just ended, and is out of the table
                 Err(Refused::Closed(back)) => item = back,
             }
@@ -190,18 +194,19 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         {
             return Err(Kind::Full);
         }
-        Ok(Some(self.begin(&mut table, pair, policy, Vec::new())))
+        Ok(Some(self.begin(&mut table, pair, policy, Vec::new(), None)))
     }
 
     /// A new link, with what waits for it already.
-    fn begin(
+    pub(super) fn begin(
         self: &Arc<Self>,
         table: &mut Table<T>,
         pair: &Pair,
         policy: Policy,
         waiting: Vec<Item<T>>,
+        resume: Option<Resume>,
     ) -> Arc<Link<T>> {
-        let link = Arc::new(self.new_link(pair, waiting, Carrier::Opened));
+        let link = Arc::new(self.new_link(pair, waiting, Carrier::Opened, resume));
         table.links.insert(pair.clone(), Arc::clone(&link));
         self.tell(&link, LinkState::Opening);
         tokio::spawn(Arc::clone(self).keep(Arc::clone(&link), policy));
@@ -212,24 +217,6 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
     pub(super) fn tell(&self, link: &Link<T>, state: LinkState) {
         let (ours, theirs) = (link.pair.ours.as_str().into(), link.pair.theirs.as_str().into());
         self.cluster.put(link.number, SoftRow::Link(LinkRow { ours, theirs, state }));
-    }
-
-    /// A link that was open has ended: what it had not written is the first
-    /// that the next one carries, before all that is given to it from now on.
-    pub(super) fn begin_again(self: &Arc<Self>, link: &Arc<Link<T>>, mut unwritten: Vec<Item<T>>) {
-        let mut table = self.lock();
-        let is_known = table.links.get(&link.pair).is_some_and(|known| known.is(link));
-        unwritten.extend(link.outbox.close());
-        match self.trust.config.policy(&link.pair.theirs) {
-            Some(policy) if is_known && !unwritten.is_empty() && !table.is_stopping => {
-                self.begin(&mut table, &link.pair, policy, unwritten);
-                self.cluster.remove(link.number);
-            }
-            _ => {
-                drop(table);
-                self.left(link, unwritten, None);
-            }
-        }
     }
 
     /// A link did not come about, or not for long; it is tried again after a
@@ -266,7 +253,9 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         let me = self.cluster.me().id;
         for change in changes.iter().filter(|change| change.owner != me) {
             // one that is only being opened may fail yet
-            let Some(SoftRow::Link(row)) = &change.new else { continue };
+            let Some(SoftRow::Link(row)) = &change.new else {
+                continue;
+            };
             if row.state != LinkState::Open {
                 continue;
             }

@@ -57,6 +57,32 @@ impl<T: Default> Sending<T> {
         self.window = Some(Window::default());
     }
 
+    /// The stream before goes on here: the peer has so many of what it had not
+    /// acknowledged, and gets the rest again.
+    ///
+    /// # Errors
+    /// [`TooHigh`].
+    pub fn go_on(&mut self, mut window: Window<Item<T>>, h: u32) -> Result<(), TooHigh> {
+        let known = window.acknowledge(h);
+        for item in window.pieces() {
+            self.write(item.bytes.clone(), T::default());
+        }
+        self.window = Some(window);
+        self.put([]);
+        known.map(drop)
+    }
+
+    /// What the peer may not have, for a stream that goes on elsewhere.
+    pub fn take_window(&mut self) -> Option<Window<Item<T>>> {
+        self.asked = None;
+        self.window.take()
+    }
+
+    /// Stanzas that the peer has acknowledged, if it counts.
+    pub fn acknowledged(&self) -> Option<u32> {
+        self.window.as_ref().map(Window::acknowledged)
+    }
+
     /// It does not after all.
     pub fn uncount(&mut self) {
         (self.window, self.asked) = (None, None);

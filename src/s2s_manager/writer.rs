@@ -13,12 +13,12 @@ use tracing::debug;
 use crate::net::connection::{Connection, Turn};
 use crate::net::outbox::{Item, Work};
 use crate::s2s_manager::heard::Heard;
-use crate::s2s_manager::link::Link;
+use crate::s2s_manager::link::{Link, Resume};
 use crate::s2s_manager::outgoing::Established;
 use crate::s2s_manager::sending::{Sending, Unread};
 use crate::s2s_manager::trust::View;
-use crate::stream::ack::{self, TooHigh};
-use crate::stream::server::outgoing::{Acks, Fault, Input, Outgoing, Output};
+use crate::stream::ack::{self, Acks, Previous, TooHigh, Window};
+use crate::stream::server::outgoing::{Fault, Input, Outgoing, Output};
 use crate::xml::framer::{Frame, Framer};
 use crate::xmpp::error::{StreamCondition, StreamError};
 
@@ -68,6 +68,8 @@ pub(super) struct Writer<'a, T> {
     /// Where its own stanzas go, if it may send any; nothing: they are not
     /// taken any more.
     heard: Option<mpsc::Sender<Heard>>,
+    /// By which id the stream may go on, if its connection is lost.
+    kept: Option<String>,
     patience: Patience,
 }
 
@@ -88,21 +90,41 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
     pub(super) fn new(
         link: &'a Link<T>,
         established: Established<T>,
-        acks: Acks,
         heard: Option<mpsc::Sender<Heard>>,
         patience: Patience,
     ) -> Self {
         let Established { connection, framer, machine, view, .. } = established;
         let mut sending = Sending::new(WORDS_BYTES_MAX);
         sending.carry(link.outbox.bytes_max());
-        if acks == Acks::Offered && sending.say(ack::enable()).is_ok() {
-            sending.count();
+        Self { link, connection, framer, machine, view, sending, heard, kept: None, patience }
+    }
+
+    /// Begins to count, if the peer does, or goes on with it.
+    fn begin(&mut self, acks: Acks) -> Result<(), End> {
+        match (acks, &self.link.resume) {
+            (Acks::None, _) | (Acks::Resumed(_), None) => {}
+            (Acks::Offered, _) => {
+                self.sending.say(ack::enable())?;
+                self.sending.count();
+            }
+            (Acks::Resumed(h), Some(Resume { previous, unacknowledged })) => {
+                self.kept = Some(previous.id.clone());
+                let mut window = Window::going_on(previous.acknowledged);
+                for item in self.link.take_first(*unacknowledged) {
+                    let bytes = item.bytes.len();
+                    window.push(item, bytes);
+                }
+                self.sending.go_on(window, h)?;
+            }
         }
-        Self { link, connection, framer, machine, view, sending, heard, patience }
+        Ok(())
     }
 
     /// Writes until the link ends.
-    pub(super) async fn run(&mut self) -> End {
+    pub(super) async fn run(&mut self, acks: Acks) -> End {
+        if let Err(end) = self.begin(acks) {
+            return end;
+        }
         loop {
             if let Err(end) = self.hear().await {
                 return end;
@@ -121,6 +143,8 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
             tokio::select! {
                 turn = self.connection.turn(self.sending.wire()) => match turn {
                     Ok(Turn::Read) => {}
+                    // a stream that was not closed goes on
+                    Ok(Turn::Ended) if self.kept.is_some() => return End::Lost,
                     Ok(Turn::Ended) => return End::Closed,
                     Ok(Turn::Finished) => return End::Wanted,
                     Err(error) => {
@@ -176,6 +200,7 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
             Output::Send(bytes) => self.sending.say(bytes)?,
             Output::Handled(h) => self.sending.acknowledge(h)?,
             Output::Uncounted => self.sending.uncount(),
+            Output::Kept(id) => self.kept = Some(id),
             Output::Stanza(stanza) => self.give(Heard::Stanza(stanza)).await,
             Output::Answer(stanza) => self.give(Heard::Answer(stanza)).await,
             Output::Established(..) | Output::Answered(_) | Output::Restart | Output::Secure => {}
@@ -193,8 +218,12 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
     }
 
     /// Ends the stream as `end` wants it; gives back, in order, what the peer
-    /// may not have.
-    pub(super) async fn finish(mut self, end: &End) -> Vec<Item<T>> {
+    /// may not have, and how the stream may go on.
+    pub(super) async fn finish(mut self, end: &End) -> (Vec<Item<T>>, Option<Resume>) {
+        let previous = match end {
+            End::Lost => self.previous(),
+            _ => None,
+        };
         let mut unwritten = Vec::new();
         match end {
             End::Wanted => {
@@ -226,7 +255,15 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
             _ => connection.shutdown().await,
         };
         left.extend(unwritten);
-        sending.left(left)
+        let left = sending.left(left);
+        let resume = previous.map(|previous| Resume { previous, unacknowledged: left.len() });
+        (left, resume)
+    }
+
+    /// What is remembered of a stream that may go on.
+    fn previous(&self) -> Option<Previous> {
+        let (id, handled) = (self.kept.clone()?, self.machine.handled()?);
+        Some(Previous { id, handled, acknowledged: self.sending.acknowledged()? })
     }
 
     /// Before the end, a peer that counts hears what we have of its stanzas.

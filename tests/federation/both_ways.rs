@@ -108,3 +108,37 @@ fn nothing_is_lost_with_a_stream_that_breaks() {
         });
     }
 }
+
+#[test]
+fn a_stream_that_breaks_goes_on_and_nothing_is_lost_or_doubled() {
+    for rules in ["", "bidirectional = false"] {
+        let theirs = Plan::new(B).in_dns().rules(rules);
+        let way = Way::to(theirs.ports()[0].starttls);
+        let services = start(vec![Plan::new(A).peer(B, way.port), theirs]);
+        let mut juliet = Person::online(&services[0], 0, "juliet");
+        let mut romeo = Person::online(&services[1], 0, "romeo");
+        they_talk(&mut juliet, &mut romeo);
+        // what is said arrives, and nobody hears that it has
+        way.deafen();
+        for number in 0..100 {
+            juliet.say_to(&romeo, &format!("{number}."));
+            romeo.say_to(&juliet, &format!("{number}."));
+        }
+        let heard = romeo.hears("<body>99.</body>");
+        way.cut();
+        juliet.say_to(&romeo, "end");
+        romeo.say_to(&juliet, "end");
+        let all: Vec<String> =
+            (0..100).map(|number| format!("{number}.")).chain(["end".to_owned()]).collect();
+        let end = "<body>end</body>";
+        for heard in [heard + &romeo.hears(end), juliet.hears(end)] {
+            let bodies = heard.match_indices("<body>");
+            let said = bodies.filter_map(|(at, body)| heard[at + body.len()..].split_once('<'));
+            // what they said first may be in it
+            let said = said.map(|(text, _)| text).skip_while(|text| *text != "0.");
+            assert_eq!(said.collect::<Vec<_>>(), all);
+        }
+        assert_eq!(way.connections(), 2);
+        services[0].logged("the stream before goes on");
+    }
+}

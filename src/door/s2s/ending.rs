@@ -18,6 +18,11 @@ use crate::xmpp::error::StreamError;
 impl Peer<'_> {
     /// Ends it, for this reason.
     pub(super) async fn end(&mut self, connection: Option<Connection<Held>>, over: Over) {
+        if matches!(over, Over::Lost(_)) && self.leave_behind() {
+            return;
+        }
+        // it does not go on
+        self.entry = None;
         self.reverse.stop();
         let is_stopped = matches!(over, Over::Stopped);
         let mut unwritten = match over {

@@ -4,7 +4,9 @@
 pub mod config;
 mod ending;
 pub mod heard;
+mod kept;
 pub mod peer;
+mod resuming;
 mod reverse;
 
 use std::collections::HashMap;
@@ -21,6 +23,7 @@ use crate::door::addresses::Addresses;
 use crate::door::entry::Port;
 use crate::door::front::Front;
 use crate::door::s2s::config::Config;
+use crate::door::s2s::kept::Kept;
 use crate::door::s2s::peer::Peer;
 use crate::door::strangers::Strangers;
 use crate::drain::Drain;
@@ -48,6 +51,7 @@ pub struct S2s {
     starttls: HashMap<String, Arc<ServerConfig>>,
     direct: Arc<ServerConfig>,
     strangers: Strangers,
+    kept: Arc<Kept>,
     pub(super) stanzas: ::metrics::Counter,
 }
 
@@ -93,6 +97,7 @@ impl S2s {
             rooms,
             starttls,
             direct,
+            kept: Arc::default(),
             strangers: Strangers::new("other servers", metrics::S2S_REFUSED),
             stanzas: ::metrics::counter!(metrics::S2S_STANZAS_IN),
         })

@@ -16,6 +16,7 @@ use tracing::{debug, info};
 use crate::door::entry::Port;
 use crate::door::recent::Recent;
 use crate::door::s2s::S2s;
+use crate::door::s2s::kept::Entry;
 use crate::door::s2s::reverse::{Event, Reverse};
 use crate::drain::Drain;
 use crate::metrics;
@@ -23,13 +24,12 @@ use crate::net::connection::{Connection, Turn};
 use crate::net::peer_tls::Secured;
 use crate::net::socket::Socket;
 use crate::s2s_manager::arrivals::Arrived;
-use crate::s2s_manager::link::Stands;
 use crate::s2s_manager::sending::Unread;
 use crate::s2s_manager::trust::View;
 use crate::session_manager::session::Held;
 use crate::stream::ack::TooHigh;
 use crate::stream::server::incoming::{Incoming, Input, Output};
-use crate::stream::server::{Channel, Pair, Proof, Verdict, World};
+use crate::stream::server::{Channel, Pair, Proof, Verdict};
 use crate::xml::framer::{Frame, Framer};
 use crate::xmpp::error::{StreamCondition, StreamError};
 use crate::xmpp::stanza::Stanza;
@@ -46,10 +46,12 @@ pub struct Peer<'a> {
     /// Questions to other servers that are not answered yet.
     asked: JoinSet<(Pair, Verdict)>,
     /// Since something was proved.
-    arrived: Option<Arrived>,
+    pub(super) arrived: Option<Arrived>,
     recent: Recent,
     /// When what was proved by certificate is proved no more.
     until: Option<std::time::Instant>,
+    /// Its place among the streams that may go on.
+    pub(super) entry: Option<Entry>,
 }
 
 /// Why nothing more is read.
@@ -94,6 +96,7 @@ impl<'a> Peer<'a> {
             arrived: None,
             recent: Recent::default(),
             until: None,
+            entry: None,
         }
     }
 
@@ -130,6 +133,13 @@ impl<'a> Peer<'a> {
                     None => std::future::pending().await,
                 }
             };
+            let is_wanted = self.entry.as_ref().map(|entry| Arc::clone(&entry.is_wanted));
+            let taken_over = async {
+                match &is_wanted {
+                    Some(is_wanted) => is_wanted.notified().await,
+                    None => std::future::pending().await,
+                }
+            };
             let until = self.until;
             let expired = async {
                 match until {
@@ -146,6 +156,7 @@ impl<'a> Peer<'a> {
                     self.refuse(&StreamCondition::Reset.into());
                     return Over::Stopped;
                 }
+                () = taken_over => return Over::Lost(io::ErrorKind::ConnectionReset.into()),
                 () = expired => {
                     let words = "your certificate is not valid any more";
                     self.refuse(&StreamError::new(StreamCondition::Reset, words));
@@ -165,6 +176,10 @@ impl<'a> Peer<'a> {
             };
             match next {
                 Next::Turn(Ok(Turn::Read)) | Next::Nothing => {}
+                // a stream that was not closed may go on
+                Next::Turn(Ok(Turn::Ended)) if self.entry.is_some() => {
+                    return Over::Lost(io::ErrorKind::UnexpectedEof.into());
+                }
                 Next::Turn(Ok(Turn::Ended)) => return Over::Closed,
                 Next::Turn(Ok(Turn::Finished)) => return Over::Refused,
                 Next::Turn(Err(error)) => return Over::Lost(error),
@@ -237,12 +252,14 @@ impl<'a> Peer<'a> {
                     let is_used = self.reverse.begin(&pair, stands);
                     self.note_both_ways(is_used);
                 }
-                Output::Counted => {
+                Output::Counted(id) => {
+                    self.begin_to_count(id);
                     // what went before is not counted, and must not wait any more
                     let open = connection.as_mut().ok_or(Over::Closed)?;
                     open.flush(self.reverse.wire()).await.map_err(Over::Lost)?;
                     self.reverse.count();
                 }
+                Output::Resume(pair, id, h) => self.resume(pair, id, h).await?,
                 Output::Handled(h) => match self.reverse.acknowledge(h) {
                     Ok(true) => self.note_both_ways(false),
                     Ok(false) => {}
@@ -320,24 +337,5 @@ impl<'a> Peer<'a> {
     pub(super) fn route(&mut self, stanza: Stanza) {
         let order = self.recent.order(&stanza, std::time::Instant::now());
         self.door.rooms.router.route_foreign(stanza, order);
-    }
-
-    /// What is known of our direction.
-    fn stands(&self, pair: &Pair) -> Stands {
-        let proof = self.arrived.as_ref().and_then(|arrived| arrived.arrival.proof(&pair.theirs));
-        Stands {
-            since: std::time::Instant::now(),
-            address: self.address,
-            proof: proof.unwrap_or(Proof::Dialback),
-            is_certain: self.view.vouches(&pair.theirs),
-            tls: self.view.secured().map(|secured| (secured.version, secured.cipher)),
-            is_both_ways: true,
-        }
-    }
-
-    fn note_both_ways(&self, is_used: bool) {
-        if let Some(arrived) = &self.arrived {
-            arrived.arrival.note_both_ways(is_used);
-        }
     }
 }

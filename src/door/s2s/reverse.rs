@@ -28,6 +28,8 @@ pub(super) struct Reverse {
     links: Arc<Links<Held>>,
     sending: Sending<Held>,
     link: Option<Arc<Link<Held>>>,
+    /// The pair has a link already.
+    refused: Option<Pair>,
     /// Nothing more is taken from the link: it ends when the peer has all.
     is_retired: bool,
 }
@@ -45,7 +47,7 @@ pub(super) enum Event {
 impl Reverse {
     pub(super) fn new(links: &Arc<Links<Held>>) -> Self {
         let sending = Sending::new(WORDS_BYTES_MAX);
-        Self { links: Arc::clone(links), sending, link: None, is_retired: false }
+        Self { links: Arc::clone(links), sending, link: None, refused: None, is_retired: false }
     }
 
     /// What the connection takes next.
@@ -65,10 +67,37 @@ impl Reverse {
     /// any will come this way: not where the pair has a link already.
     pub(super) fn begin(&mut self, pair: &Pair, stands: Stands) -> bool {
         self.link = self.links.adopt(pair, stands);
-        if let Some(link) = &self.link {
-            self.sending.carry(link.outbox.bytes_max());
+        match &self.link {
+            Some(link) => self.sending.carry(link.outbox.bytes_max()),
+            None => self.refused = Some(pair.clone()),
         }
         self.link.is_some()
+    }
+
+    /// The pair for which no link was to be had; only once.
+    pub(super) fn take_refused(&mut self) -> Option<Pair> {
+        self.refused.take()
+    }
+
+    /// The stream before goes on here: its link, and what the peer may not have
+    /// of it.
+    ///
+    /// # Errors
+    /// [`TooHigh`].
+    pub(super) fn go_on(&mut self, mut before: Reverse, h: u32) -> Result<(), TooHigh> {
+        if let Some(link) = before.link.take() {
+            self.sending.carry(link.outbox.bytes_max());
+            (self.link, self.is_retired) = (Some(link), before.is_retired);
+        }
+        let window = before.sending.take_window().unwrap_or_default();
+        self.sending.go_on(window, h)?;
+        self.end_if_done();
+        Ok(())
+    }
+
+    /// The link, if there is one.
+    pub(super) fn link(&self) -> Option<Arc<Link<Held>>> {
+        self.link.clone()
     }
 
     /// A stanza of the peer was taken.

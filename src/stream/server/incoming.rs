@@ -22,6 +22,9 @@ pub enum Input<'a> {
     Secured,
     /// The answer to [`Output::Verify`].
     Verified(Pair, Verdict),
+    /// The answer to [`Output::Resume`]: its id, and how many stanzas the stream
+    /// before has taken; nothing: it is not known.
+    Resumed(String, Option<u32>),
 }
 
 /// What shall happen outside, in this order.
@@ -43,8 +46,12 @@ pub enum Output {
     Answer(Stanza),
     /// Stanzas of the pair may be written to this stream (XEP-0288).
     BothWays(Pair),
-    /// From here on the peer counts what we write (XEP-0198).
-    Counted,
+    /// From here on the peer counts what we write (XEP-0198); by the id the
+    /// stream may go on.
+    Counted(Option<String>),
+    /// The stream of this pair with this id shall go on, and the peer has so
+    /// many of ours: find it, then say [`Input::Resumed`].
+    Resume(Pair, String, u32),
     /// The peer has taken so many stanzas of ours.
     Handled(u32),
     /// A proof was in vain.
@@ -128,6 +135,9 @@ impl Incoming {
             (State::Open(state), Input::Verified(pair, verdict)) => {
                 state.verified(&pair, verdict, out)
             }
+            (State::Open(state), Input::Resumed(id, handled)) => {
+                Ok(State::Open(state.resumed(&id, handled, out)))
+            }
             // the answer to a question of a stream that was begun anew
             (state @ State::ExpectHeader(_), Input::Verified(..)) => Ok(state),
             (State::Over, _) => Ok(State::Over),
@@ -158,6 +168,14 @@ impl Incoming {
     /// Whether stanzas of anybody are taken.
     pub fn is_proved(&self) -> bool {
         matches!(&self.state, State::Open(open) if open.is_proved())
+    }
+
+    /// The pair of which the peer has proved its part by certificate.
+    pub fn certified(&self) -> Option<Pair> {
+        let State::Open(open) = &self.state else {
+            return None;
+        };
+        Some(Pair { ours: open.ours.clone(), theirs: open.certified.clone()? })
     }
 
     /// Stanzas of the peer that were taken, if it counts them.

@@ -83,6 +83,9 @@ pub trait World {
     fn secrets(&self) -> Secrets;
     /// An unpredictable stream id, never the same twice.
     fn id(&self) -> String;
+    /// For how many seconds a stream may go on after its connection was lost;
+    /// 0: it may not.
+    fn kept(&self) -> u64;
 }
 
 impl Proof {

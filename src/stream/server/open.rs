@@ -72,7 +72,7 @@ impl Open {
                 return Ok(State::Securing(self.ours, self.theirs));
             }
             (name, STREAM_MANAGEMENT) => {
-                self.counted(name, raw, out)?;
+                self.counted(name, raw, world, out)?;
             }
             ("bidi", BIDI) if self.offers_bidi(world) => self.is_both_ways = true,
             ("auth" | "response" | "abort", SASL) => return self.sasl(raw, world, out),
@@ -95,19 +95,36 @@ impl Open {
         Ok(State::Open(self))
     }
 
-    /// What the peer wants to know of its stanzas, and says of ours. They are
-    /// not remembered when the stream has ended: it sends again what it does
-    /// not know of.
-    fn counted(&mut self, name: &str, raw: &Raw, out: &mut Vec<Output>) -> Step<()> {
+    /// What the peer wants to know of its stanzas, and says of ours.
+    fn counted(
+        &mut self,
+        name: &str,
+        raw: &Raw,
+        world: &dyn World,
+        out: &mut Vec<Output>,
+    ) -> Step<()> {
         let mut say = |words| out.push(Output::Send(words));
         match (name, self.handled) {
             ("enable", None) if self.is_proved() => {
                 self.handled = Some(0);
-                say(ack::enabled());
-                out.push(Output::Counted);
+                let is_wanted = matches!(raw.attribute("resume").as_deref(), Some("true" | "1"));
+                let is_kept = is_wanted && self.certified.is_some() && world.kept() > 0;
+                let id = is_kept.then(|| world.id());
+                say(ack::enabled(id.as_deref().map(|id| (id, world.kept()))));
+                out.push(Output::Counted(id));
             }
             ("enable", _) => say(ack::failed("unexpected-request")),
-            ("resume", _) => say(ack::failed("item-not-found")),
+            ("resume", counted) => {
+                let h = raw.attribute("h").and_then(|h| h.parse().ok());
+                let id = raw.attribute("previd").filter(|_| counted.is_none());
+                match (id, h, self.certified.clone()) {
+                    (Some(id), Some(h), Some(theirs)) => {
+                        let pair = Pair { ours: self.ours.clone(), theirs };
+                        out.push(Output::Resume(pair, id.into_owned(), h));
+                    }
+                    _ => say(ack::failed("item-not-found")),
+                }
+            }
             ("r", Some(handled)) => say(ack::answer(handled)),
             ("a", Some(_)) => {
                 let h = raw.attribute("h").and_then(|h| h.parse().ok());
@@ -116,6 +133,16 @@ impl Open {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The stream before goes on here, or is not known.
+    pub(super) fn resumed(mut self, id: &str, handled: Option<u32>, out: &mut Vec<Output>) -> Self {
+        self.handled = handled;
+        out.push(Output::Send(match handled {
+            Some(handled) => ack::resumed(id, handled),
+            None => ack::failed("item-not-found"),
+        }));
+        self
     }
 
     /// Whether both directions may use this stream, if the peer wants it now.

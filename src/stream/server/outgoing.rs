@@ -3,17 +3,15 @@
 
 use bytes::Bytes;
 
+use crate::stream::ack::{Acks, Previous};
 use crate::stream::server::back::Back;
 use crate::stream::server::features::Features;
 use crate::stream::server::incoming::Question;
 use crate::stream::server::words::{self, Version};
-use crate::stream::server::{
-    Channel, Pair, Policy, Proof, Verdict, World, check, condition, domain,
-};
+use crate::stream::server::{Channel, Pair, Policy, Proof, Verdict, World, check, condition};
 use crate::xml::head::{Header, Raw};
 use crate::xmpp::error::{StreamCondition, StreamError};
-use crate::xmpp::jid::Domain;
-use crate::xmpp::namespaces::{DIALBACK, SASL, SERVER, STREAM, TLS};
+use crate::xmpp::namespaces::{SASL, SERVER, STREAM, TLS};
 use crate::xmpp::stanza::Stanza;
 
 /// What the stream is for.
@@ -53,6 +51,8 @@ pub enum Output {
     Handled(u32),
     /// It does not acknowledge them after all.
     Uncounted,
+    /// The stream may go on by another connection, under this id.
+    Kept(String),
     /// A stanza of the peer for us (XEP-0288).
     Stanza(Stanza),
     /// An answer to a stanza of the peer that was none.
@@ -61,15 +61,6 @@ pub enum Output {
     Answered(Verdict),
     /// The stream is of no use: write this, then close.
     Close(Bytes, Fault),
-}
-
-/// Whether stanzas are acknowledged (XEP-0198).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acks {
-    /// The peer can.
-    Offered,
-    /// It cannot.
-    None,
 }
 
 /// Why a stream to another server is of no use.
@@ -118,6 +109,7 @@ enum State {
     /// After SASL, as the two above.
     ExpectLastHeader,
     ExpectLastFeatures,
+    ExpectResumed,
     ExpectResult,
     ExpectVerdict,
     Established,
@@ -129,6 +121,12 @@ impl Outgoing {
     pub fn new(pair: Pair, policy: Policy, purpose: Purpose, channel: Channel) -> Self {
         let (id, has_tried_external, back) = (String::new(), false, Back::default());
         Self { pair, policy, purpose, channel, id, has_tried_external, back, state: State::Start }
+    }
+
+    /// As above; the stream before shall go on if the peer still knows it.
+    pub fn resuming(mut self, previous: Option<Previous>) -> Self {
+        self.back.previous = previous;
+        self
     }
 
     /// Whether the peer may send its stanzas on this stream.
@@ -191,7 +189,17 @@ impl Outgoing {
             (State::ExpectSuccess, Input::Element(raw)) => self.judged(raw, world, out),
             (State::ExpectLastFeatures, Input::Element(raw)) => {
                 let features = Features::read(raw).ok_or_else(unexpected)?;
+                if let Some(words) = self.back.resume().filter(|_| features.acks) {
+                    self.state = State::ExpectResumed;
+                    out.push(Output::Send(words));
+                    return Ok(());
+                }
                 let acks = if features.acks { Acks::Offered } else { Acks::None };
+                self.establish(Proof::Certificate, acks, out);
+                Ok(())
+            }
+            (State::ExpectResumed, Input::Element(raw)) => {
+                let acks = self.back.resumed(raw)?;
                 self.establish(Proof::Certificate, acks, out);
                 Ok(())
             }
@@ -308,7 +316,7 @@ impl Outgoing {
     }
 
     fn result(&mut self, raw: &Raw, out: &mut Vec<Output>) -> Result<(), Fault> {
-        match self.about(raw, "result")? {
+        match words::answered(raw, "result", &self.pair).ok_or_else(unexpected)? {
             None => Ok(()),
             Some(Verdict::Valid) => {
                 self.establish(Proof::Dialback, Acks::None, out);
@@ -324,22 +332,11 @@ impl Outgoing {
         if raw.attribute("id").is_none_or(|id| id != question.id) {
             return Err(unexpected());
         }
-        if let Some(verdict) = self.about(raw, "verify")? {
+        if let Some(verdict) = words::answered(raw, "verify", &self.pair).ok_or_else(unexpected)? {
             self.state = State::Over;
             out.push(Output::Answered(verdict));
         }
         Ok(())
-    }
-
-    /// What a dialback answer says; `None`: it is about others.
-    fn about(&self, raw: &Raw, name: &str) -> Result<Option<Verdict>, Fault> {
-        let word = raw.attribute("type");
-        let Some(word) = word.filter(|_| raw.is(name, DIALBACK, SERVER)) else {
-            return Err(unexpected());
-        };
-        let is = |name: &str, expected: &Domain| domain(raw, name).as_ref() == Some(expected);
-        let is_ours = is("from", &self.pair.theirs) && is("to", &self.pair.ours);
-        Ok(is_ours.then(|| Verdict::read(&word)))
     }
 
     fn establish(&mut self, proof: Proof, acks: Acks, out: &mut Vec<Output>) {

@@ -49,7 +49,9 @@ impl Come {
         self.theirs.hear(text.as_bytes());
         let mut words = Vec::new();
         while !self.is_over {
-            let Some(frame) = self.theirs.next() else { break };
+            let Some(frame) = self.theirs.next() else {
+                break;
+            };
             let input = match &frame {
                 Frame::Open(header) => Input::Opened(header),
                 Frame::Element(raw) => Input::Element(raw),
@@ -65,6 +67,13 @@ impl Come {
         let pair = Pair { ours: domain(pair.0), theirs: domain(pair.1) };
         let mut words = Vec::new();
         self.take(Input::Verified(pair, verdict), &mut words);
+        words.join(", ")
+    }
+
+    /// The stream before has taken so many stanzas; nothing: it is not known.
+    pub(super) fn find(&mut self, handled: Option<u32>) -> String {
+        let mut words = Vec::new();
+        self.take(Input::Resumed("zero".to_owned(), handled), &mut words);
         words.join(", ")
     }
 
@@ -103,7 +112,11 @@ impl Come {
                 }
                 Output::Answer(_) => words.push("answer".to_owned()),
                 Output::BothWays(pair) => words.push(format!("both {} {}", pair.ours, pair.theirs)),
-                Output::Counted => words.push("counted".to_owned()),
+                Output::Counted(None) => words.push("counted".to_owned()),
+                Output::Counted(Some(id)) => words.push(format!("counted, kept {id}")),
+                Output::Resume(pair, id, h) => {
+                    words.push(format!("resume {} {} {id} {h}", pair.ours, pair.theirs));
+                }
                 Output::Handled(h) => words.push(format!("handled {h}")),
                 Output::Failed => words.push("failed".to_owned()),
             }

@@ -6,6 +6,7 @@ mod both_ways;
 mod incoming;
 mod outgoing;
 mod proving;
+mod resuming;
 
 use bytes::BytesMut;
 use zeroize::Zeroizing;
@@ -66,6 +67,10 @@ impl World for Stage {
 
     fn id(&self) -> String {
         "one".to_owned()
+    }
+
+    fn kept(&self) -> u64 {
+        10
     }
 }
 

@@ -22,9 +22,9 @@ pub(super) const VALID: &str = "<db:result from='b.example' to='a.example' type=
 /// A stream from `a.example` to `b.example`.
 pub(super) struct Opened {
     stage: Stage,
-    machine: Outgoing,
-    theirs: Ear,
-    ours: Ear,
+    pub(super) machine: Outgoing,
+    pub(super) theirs: Ear,
+    pub(super) ours: Ear,
     is_over: bool,
 }
 
@@ -94,7 +94,9 @@ impl Opened {
         self.theirs.hear(text.as_bytes());
         let mut words = Vec::new();
         while !self.is_over {
-            let Some(frame) = self.theirs.next() else { break };
+            let Some(frame) = self.theirs.next() else {
+                break;
+            };
             let input = match &frame {
                 Frame::Open(header) => Input::Opened(header),
                 Frame::Element(raw) => Input::Element(raw),
@@ -105,7 +107,7 @@ impl Opened {
         words.join(", ")
     }
 
-    fn take(&mut self, input: Input<'_>, words: &mut Vec<String>) {
+    pub(super) fn take(&mut self, input: Input<'_>, words: &mut Vec<String>) {
         let mut out = Vec::new();
         self.machine.handle(input, &self.stage, &mut out);
         let mut wishes = VecDeque::from(out);
@@ -140,6 +142,7 @@ impl Opened {
                 }
                 Output::Handled(h) => words.push(format!("handled {h}")),
                 Output::Uncounted => words.push("uncounted".to_owned()),
+                Output::Kept(id) => words.push(format!("kept {id}")),
                 Output::Stanza(stanza) => {
                     let from = stanza.from.expect("checked");
                     words.push(format!("stanza {from}"));
@@ -309,6 +312,8 @@ fn a_stream_of_ours_carries_only_our_stanzas() {
             (&counting("r"), "a h=0"),
             (&counting("failed"), "uncounted"),
             (&counting("enabled"), ""),
+            (&counting("enabled id='x'"), ""),
+            (&counting("enabled id='x' resume='true'"), "kept x"),
             ("<what xmlns='is:this'/>", ""),
             (
                 "<stream:error><reset xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>",
