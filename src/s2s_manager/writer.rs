@@ -229,15 +229,17 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
             End::Wanted => {
                 // what waits is still written, and what can be is acknowledged
                 let _ = timeout(FAREWELL_TIME_MAX, self.settle()).await;
-                self.sending.wire().finish(self.last_words());
+                self.sending.wire().finish(self.last_words(LAST_WORDS));
                 if self.machine.handled().is_some() {
                     // what comes behind that the peer sends again
                     self.heard = None;
                 }
             }
             // it does not read any more
-            End::Closed => unwritten = self.sending.wire().abort(self.last_words()),
-            End::Wrong(words, _) => unwritten = self.sending.wire().abort(words.clone()),
+            End::Closed => unwritten = self.sending.wire().abort(self.last_words(LAST_WORDS)),
+            End::Wrong(words, _) => {
+                unwritten = self.sending.wire().abort(self.last_words(words.clone()));
+            }
             End::Lost => {}
         }
         if !matches!(end, End::Lost) {
@@ -267,10 +269,10 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
     }
 
     /// Before the end, a peer that counts hears what we have of its stanzas.
-    fn last_words(&self) -> Bytes {
+    fn last_words(&self, words: Bytes) -> Bytes {
         match self.machine.handled() {
-            Some(handled) => [&ack::answer(handled)[..], &LAST_WORDS].concat().into(),
-            None => LAST_WORDS,
+            Some(handled) => [&ack::answer(handled)[..], &words].concat().into(),
+            None => words,
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
@@ -36,7 +36,8 @@ struct Slot {
 enum State {
     /// It has a connection, which ends when it is told.
     Connected(Arc<Notify>),
-    Lost(Box<Rest>),
+    /// Whoever waits for its end hears by the other that it goes on.
+    Lost(Box<Rest>, oneshot::Sender<()>),
 }
 
 /// What is left of a stream without its connection.
@@ -92,7 +93,10 @@ impl Kept {
             return Ok(None);
         };
         match slot.state {
-            State::Lost(rest) if slot.pair == *pair => Ok(Some(*rest)),
+            State::Lost(rest, alive) if slot.pair == *pair => {
+                drop(alive);
+                Ok(Some(*rest))
+            }
             State::Connected(is_wanted) if slot.pair == *pair => {
                 let state = State::Connected(Arc::clone(&is_wanted));
                 slots.insert(id.to_owned(), Slot { state, ..slot });
@@ -109,7 +113,7 @@ impl Kept {
     /// A pair has begun anew: what is left of its streams is given up.
     pub(super) fn forget(&self, pair: &Pair) {
         let mut slots = self.lock();
-        let is_left = |slot: &Slot| slot.pair == *pair && matches!(slot.state, State::Lost(_));
+        let is_left = |slot: &Slot| slot.pair == *pair && matches!(slot.state, State::Lost(..));
         let ids = slots.iter().filter(|(_, slot)| is_left(slot)).map(|(id, _)| id.clone());
         let ids: Vec<String> = ids.collect();
         let left: Vec<Slot> = ids.iter().filter_map(|id| slots.remove(id)).collect();
@@ -127,8 +131,9 @@ impl Entry {
     /// Its connection is lost: the rest is kept for so long.
     pub(super) fn keep(self, rest: Rest, time: Duration) {
         let (kept, id, link) = (Arc::clone(&self.kept), self.id.clone(), rest.reverse.link());
+        let (alive, mut has_gone) = oneshot::channel();
         if let Some(slot) = kept.lock().get_mut(&id) {
-            slot.state = State::Lost(Box::new(rest));
+            slot.state = State::Lost(Box::new(rest), alive);
         }
         kept.changed.notify_waiters();
         debug!("a stream of a server may go on");
@@ -140,12 +145,13 @@ impl Entry {
                 }
             };
             tokio::select! {
+                _ = &mut has_gone => return,
                 () = sleep(time) => {}
                 () = is_unwanted => {}
             }
-            let is_lost = |slot: &Slot| matches!(slot.state, State::Lost(_));
             let mut slots = kept.lock();
-            let rest = slots.get(&id).is_some_and(is_lost).then(|| slots.remove(&id));
+            let is_it = has_gone.try_recv() == Err(oneshot::error::TryRecvError::Empty);
+            let rest = is_it.then(|| slots.remove(&id));
             drop(slots);
             // which ends its link
             drop(rest);
