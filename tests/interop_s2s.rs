@@ -39,7 +39,7 @@ use peer::{Kind, Peer, Proof};
 use person::Person;
 use refused::{they_are_refused, we_are_refused};
 use support::wire::careless;
-use together::they_live_together;
+use together::{they_live_together, they_share_one_stream};
 use world::{Papers, World};
 
 /// One world at a time: each takes much of a small machine.
@@ -97,7 +97,7 @@ struct Two {
 impl Two {
     fn start(kind: Kind, proof: Proof, count: usize, more: &str) -> Two {
         Two::with_papers(kind, proof, count, more, |world, name| match proof {
-            Proof::External => None,
+            Proof::External | Proof::BothWays => None,
             // else they would be believed by their certificates
             Proof::Dialback => Some(world.strange_papers(name)),
         })
@@ -171,6 +171,18 @@ fn three_nodes_and_ejabberd_by_certificates() {
 #[test]
 fn three_nodes_and_ejabberd_by_dialback() {
     tell(they_live_together(Kind::Ejabberd, Proof::Dialback, 3));
+}
+
+#[test]
+fn one_node_and_prosody_by_streams_that_carry_both_ways() {
+    tell(they_live_together(Kind::Prosody, Proof::BothWays, 1));
+    tell(they_share_one_stream(1));
+}
+
+#[test]
+fn three_nodes_and_prosody_by_streams_that_carry_both_ways() {
+    tell(they_live_together(Kind::Prosody, Proof::BothWays, 3));
+    tell(they_share_one_stream(3));
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn what_was_not_acknowledged_is_sent_again_in_order() {
     let mut juliet = Person::online(&ground.service, 0, "juliet");
     juliet.send(&message(0));
     let mut first = ground.accept(SM);
-    first.hear("<enable xmlns='urn:xmpp:sm:3'/>");
+    first.hear("<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
     first.say("<enabled xmlns='urn:xmpp:sm:3'/>");
     first.hear("<body>0.</body></message>");
     first.hear("<r xmlns='urn:xmpp:sm:3'/>");
@@ -72,8 +72,53 @@ fn what_was_not_acknowledged_is_sent_again_in_order() {
         !juliet.heard_till_now().contains("id='again' type='error'")
     });
     let mut second = ground.accept(SM);
-    second.hear("<enable xmlns='urn:xmpp:sm:3'/>");
+    second.hear("<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
     second.hear("<body>again</body></message>");
+}
+
+/// A link that has said `0` to `3`, of which the other has said that it has two,
+/// and whose connection is lost then; the next stream up to what is wanted first.
+fn broken(ground: &Ground) -> (Person, Accepted) {
+    let mut juliet = Person::online(&ground.service, 0, "juliet");
+    juliet.send(&message(0));
+    let mut first = ground.accept(SM);
+    first.hear("<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
+    first.say("<enabled xmlns='urn:xmpp:sm:3' id='x&lt;1' resume='true'/>");
+    for number in 1..4 {
+        juliet.send(&message(number));
+    }
+    first.hear("<body>3.</body></message>");
+    first.say("<a xmlns='urn:xmpp:sm:3' h='2'/>");
+    first.hear("<r xmlns='urn:xmpp:sm:3'/>");
+    drop(first);
+    let mut second = ground.accept(SM);
+    second.hear("<resume xmlns='urn:xmpp:sm:3' h='0' previd='x&lt;1'/>");
+    (juliet, second)
+}
+
+#[test]
+fn a_stream_that_goes_on_says_only_what_the_other_does_not_have() {
+    let ground = ground("");
+    let (mut juliet, mut second) = broken(&ground);
+    second.say("<resumed xmlns='urn:xmpp:sm:3' previd='x&lt;1' h='3'/>");
+    let heard = second.hear("<body>3.</body></message>");
+    assert!(!heard.contains("<body>2."), "{heard}");
+    juliet.send(&message(4));
+    let heard = second.hear("<body>4.</body></message>");
+    assert!(!heard.contains("<enable"), "{heard}");
+    second.say("<a xmlns='urn:xmpp:sm:3' h='5'/>");
+    assert!(!juliet.heard_till_now().contains("type='error'"));
+}
+
+#[test]
+fn a_stream_that_is_not_known_any_more_is_begun_anew() {
+    let ground = ground("");
+    let (mut juliet, mut second) = broken(&ground);
+    second.say("<failed xmlns='urn:xmpp:sm:3'/>");
+    second.hear("<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
+    let heard = second.hear("<body>3.</body></message>");
+    assert!(heard.contains("<body>2.") && !heard.contains("<body>1."), "{heard}");
+    assert!(!juliet.heard_till_now().contains("type='error'"));
 }
 
 #[test]

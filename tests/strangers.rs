@@ -288,3 +288,46 @@ fn stanzas_are_acknowledged_to_whoever_wants_to_know() {
     stranger.hear("<item-not-found");
     juliet.hears("<body>in</body>");
 }
+
+#[test]
+fn a_stream_goes_on_for_whoever_has_begun_it() {
+    let ground = ground("");
+    let sm = "urn:xmpp:sm:3";
+    let mut juliet = Person::online(&ground.service, 0, "juliet");
+    let proved = || Stranger::proved(ground.port, &ground.theirs, B, A);
+    let message = |text: &str| {
+        format!("<message from='x@b.example' to='juliet@a.example'><body>{text}</body></message>")
+    };
+    let mut first = proved();
+    first.say(&format!("<enable xmlns='{sm}' resume='true'/>"));
+    let enabled = first.hear("resume='true' max='10'/>");
+    let id =
+        enabled.split_once("id='").and_then(|(_, rest)| rest.split_once('\'')).expect("an id").0;
+    first.say(&message("one"));
+    first.say(&message("two"));
+    juliet.hears("<body>two</body>");
+    let go_on = |h: u32| {
+        let mut stranger = proved();
+        stranger.say(&format!("<resume xmlns='{sm}' previd='nobody' h='0'/>"));
+        stranger.hear("<item-not-found");
+        stranger.say(&format!("<resume xmlns='{sm}' previd='{id}' h='0'/>"));
+        stranger.hear(&format!("<resumed xmlns='{sm}' h='{h}' previd='{id}'/>"));
+        stranger.say(&message("more"));
+        stranger.say(&format!("<r xmlns='{sm}'/>"));
+        stranger.hear(&format!("<a xmlns='{sm}' h='{}'/>", h + 1));
+        stranger
+    };
+    drop(first);
+    let second = go_on(2);
+    juliet.hears("<body>more</body>");
+    // also from a connection that nobody knows to be lost
+    let mut third = go_on(3);
+    juliet.hears("<body>more</body>");
+    drop(second);
+    // one that was closed does not
+    third.say("</stream:stream>");
+    third.hear("</stream:stream>");
+    let mut last = proved();
+    last.say(&format!("<resume xmlns='{sm}' previd='{id}' h='0'/>"));
+    last.hear("<item-not-found");
+}

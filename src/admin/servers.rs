@@ -1,6 +1,7 @@
 //! Commands about other servers: which ones this cluster speaks with, on which
 //! node, and how they have proved who they are.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use crate::admin::requests::Response;
 use crate::admin::{ANSWER_TIME_MAX, Admin, topic};
 use crate::cluster::asks::Question;
 use crate::s2s_manager::arrivals::Arrival;
-use crate::s2s_manager::link::Link;
+use crate::s2s_manager::link::{Carrier, Link};
 use crate::s2s_manager::links::Failed;
 use crate::session_manager::session::Held;
 use crate::stream::server::Pair;
@@ -44,7 +45,8 @@ pub struct ServerLine {
     pub ours: Option<String>,
     /// The name of the node.
     pub node: String,
-    /// `to`, or `from`.
+    /// `to` or `from`; where one stream carries both, `to+from` of one that we
+    /// have opened, `from+to` of one that they have.
     pub direction: String,
     /// `opening`, `open` or `failed`.
     pub state: String,
@@ -58,7 +60,7 @@ pub struct ServerLine {
     pub address: Option<String>,
     /// For so many seconds.
     pub since: u64,
-    /// Stanzas that were taken.
+    /// Stanzas that were taken, both ways.
     pub stanzas: u64,
     /// Bytes that wait.
     pub queue: usize,
@@ -111,7 +113,7 @@ async fn close(admin: &Admin, domain: &Domain) -> Response {
 async fn ask_all(admin: &Admin, topic: u8, body: Bytes) -> Vec<Bytes> {
     let mut asks = JoinSet::new();
     for member in admin.cluster.members().others() {
-        let (cluster, node) = (std::sync::Arc::clone(&admin.cluster), member.node.id);
+        let (cluster, node) = (Arc::clone(&admin.cluster), member.node.id);
         let body = body.clone();
         asks.spawn(async move { cluster.ask(node, topic, body, ANSWER_TIME_MAX).await.ok() });
     }
@@ -147,7 +149,9 @@ fn lines(admin: &Admin) -> Vec<ServerLine> {
     let not_open = |pair: &Pair| !out.iter().any(|link| link.pair == *pair);
     let failed = failed.iter().filter(|(pair, _)| not_open(pair));
     let failed = failed.map(|(pair, failed)| failed_line(&node, pair, failed));
-    let arrivals = arrivals.iter().map(|one| arrival_line(&node, one));
+    // one stream is one line, unless it speaks for others as well
+    let is_other = |one: &&Arc<Arrival>| !one.is_both_ways() || one.proved().len() > 1;
+    let arrivals = arrivals.iter().filter(is_other).map(|one| arrival_line(&node, one));
     links.chain(failed).chain(arrivals).take(LINES_MAX).collect()
 }
 
@@ -175,6 +179,12 @@ fn link_line(node: &str, link: &Link<Held>) -> ServerLine {
     let stands = link.stands();
     let state = if stands.is_some() { "open" } else { "opening" };
     let since = stands.as_ref().map_or(link.age(), |stands| stands.since.elapsed());
+    let direction = match (link.carrier, stands.as_ref().is_some_and(|stands| stands.is_both_ways))
+    {
+        (Carrier::Come, _) => "from+to",
+        (Carrier::Opened, true) => "to+from",
+        (Carrier::Opened, false) => "to",
+    };
     ServerLine {
         theirs: vec![link.pair.theirs.to_string()],
         ours: Some(link.pair.ours.to_string()),
@@ -186,7 +196,7 @@ fn link_line(node: &str, link: &Link<Held>) -> ServerLine {
         stanzas: link.stanzas(),
         queue: link.outbox.len(),
         is_held: link.is_held(),
-        ..empty(node, "to", state)
+        ..empty(node, direction, state)
     }
 }
 

@@ -21,8 +21,9 @@ use crate::s2s_manager::place::Place;
 use crate::s2s_manager::resolve::Resolve;
 use crate::s2s_manager::trust::Trust;
 use crate::server::{chain, checked};
+use crate::stream::ack::Acks;
 use crate::stream::server::Pair;
-use crate::stream::server::outgoing::{Acks, Purpose};
+use crate::stream::server::outgoing::Purpose;
 use crate::xmpp::jid::Domain;
 
 /// How long the other server may take for our last words. A guess.
@@ -133,6 +134,7 @@ async fn connect(config: Config, theirs: Domain, from: Option<&str>) -> anyhow::
         pair,
         policy,
         purpose: Purpose::Stanzas,
+        previous: None,
         heard: Some(heard),
     };
     let begun = Instant::now();

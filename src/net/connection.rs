@@ -103,6 +103,18 @@ impl<T: Unpin> Connection<T> {
         poll_fn(|cx| self.poll_turn(cx, outbox)).await
     }
 
+    /// As [`Connection::turn`]; a connection that is held is written to, and not
+    /// read. Safe to cancel.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn turn_held(&mut self, outbox: &Outbox<T>, is_held: bool) -> io::Result<Turn> {
+        match is_held {
+            true => self.write_out(outbox).await.map(|()| Turn::Finished),
+            false => self.turn(outbox).await,
+        }
+    }
+
     /// Waits until something was read or the peer has ended, and writes
     /// nothing: for what a peer says after our last word. Safe to cancel.
     ///

@@ -32,6 +32,7 @@ pub struct Arrival {
     /// Somebody wants it to end.
     pub end: Notify,
     stanzas: AtomicU64,
+    is_both_ways: AtomicBool,
     proved: Mutex<Vec<(Domain, Proof)>>,
     held: AtomicBool,
 }
@@ -58,6 +59,7 @@ impl Arrivals {
             tls,
             end: Notify::new(),
             stanzas: AtomicU64::new(0),
+            is_both_ways: AtomicBool::new(false),
             proved: Mutex::default(),
             held: AtomicBool::new(false),
         });
@@ -104,6 +106,21 @@ impl Arrival {
     /// Whether nothing is read from it, for it is over its rate.
     pub fn is_held(&self) -> bool {
         self.held.load(Ordering::Relaxed)
+    }
+
+    /// How it has proved to be this domain, if it has.
+    pub fn proof(&self, domain: &Domain) -> Option<Proof> {
+        self.proved().into_iter().find(|(known, _)| known == domain).map(|(_, proof)| proof)
+    }
+
+    /// It carries a link of ours as well, or does not any more.
+    pub fn note_both_ways(&self, is_used: bool) {
+        self.is_both_ways.store(is_used, Ordering::Relaxed);
+    }
+
+    /// Whether it carries a link of ours as well.
+    pub fn is_both_ways(&self) -> bool {
+        self.is_both_ways.load(Ordering::Relaxed)
     }
 
     /// One more stanza was taken from it.

@@ -39,6 +39,12 @@ pub struct Config {
     /// Keys that DNSSEC begins with, as DNSKEY records in a file; empty: those of
     /// the root.
     pub dane_anchors: PathBuf,
+    /// Whether one stream may carry stanzas both ways (XEP-0288), where the
+    /// other server can do so.
+    pub bidirectional: bool,
+    /// A stream whose connection was lost may go on by another within this
+    /// time (XEP-0198), on the same node. Zero: it may not.
+    pub resume_time_max: Span,
     /// The only domains that we speak with; empty: all. `*.` in front of one
     /// means all below it.
     pub allow: Vec<String>,
@@ -110,6 +116,9 @@ impl Default for Config {
             roots: PathBuf::new(),
             dane: false,
             dane_anchors: PathBuf::new(),
+            bidirectional: true,
+            // a guess: what is for a server that is gone waits for so long
+            resume_time_max: Span::seconds(10),
             allow: Vec::new(),
             block: Vec::new(),
             private_addresses: false,
@@ -146,6 +155,7 @@ impl Config {
             require_tls: own.require_tls.unwrap_or(self.require_tls),
             require_valid_certificate: valid,
             dialback: own.dialback.unwrap_or(self.dialback),
+            bidirectional: self.bidirectional,
         })
     }
 
@@ -203,6 +213,7 @@ impl Config {
             ("s2s_manager.idle_timeout", millis(self.idle_timeout), 100..=7 * day),
             ("s2s_manager.connect_timeout", millis(self.connect_timeout), 100..=600_000),
             ("s2s_manager.write_timeout", millis(self.write_timeout), 100..=3_600_000),
+            ("s2s_manager.resume_time_max", millis(self.resume_time_max), 0..=600_000),
             ("s2s_manager.queue_bytes_max", self.queue_bytes_max.bytes() as u64, 1 << 14..=1 << 30),
             ("s2s_manager.queue_time_max", millis(self.queue_time_max), 100..=3_600_000),
             ("s2s_manager.retry_after_min", millis(self.retry_after_min), 10..=day),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep, timeout};
 use tracing::{Instrument, debug, debug_span, info};
 
@@ -12,11 +13,12 @@ use crate::cluster::rows::LinkState;
 use crate::metrics;
 use crate::net::outbox::{Item, Outbox};
 use crate::s2s_manager::fault::LinkError;
+use crate::s2s_manager::heard::{Heard, STANZAS_MAX};
 use crate::s2s_manager::link::{Link, Stands};
 use crate::s2s_manager::links::Links;
 use crate::s2s_manager::outgoing::{Dial, Done, Established};
-use crate::s2s_manager::pace::Pace;
 use crate::s2s_manager::writer::{End, LAST_WORDS, Patience, Writer};
+use crate::stream::ack::Acks;
 use crate::stream::server::incoming::Question;
 use crate::stream::server::outgoing::Purpose;
 use crate::stream::server::{Pair, Policy, Proof, Verdict, World};
@@ -61,7 +63,8 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         link: &Arc<Link<T>>,
         policy: Policy,
     ) -> Result<Option<Established<T>>, LinkError> {
-        let dial = self.dial(link.pair.clone(), policy, Purpose::Stanzas);
+        let mut dial = self.dial(link.pair.clone(), policy, Purpose::Stanzas);
+        dial.previous = link.resume.as_ref().map(|resume| resume.previous.clone());
         let opened = timeout(self.trust.config.queue_time_max.get(), async {
             let _permit = self.opening.acquire().await;
             dial.connect::<T>().await
@@ -74,13 +77,13 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
 
     fn dial(&self, pair: Pair, policy: Policy, purpose: Purpose) -> Dial {
         let (trust, resolve) = (Arc::clone(&self.trust), Arc::clone(&self.resolve));
-        Dial { trust, resolve, pair, policy, purpose, heard: None }
+        Dial { trust, resolve, pair, policy, purpose, previous: None, heard: None }
     }
 
     async fn serve(
         self: &Arc<Self>,
         link: &Arc<Link<T>>,
-        established: Established<T>,
+        mut established: Established<T>,
         begun: Instant,
     ) {
         let Done::Proved(proof, acks) = established.done else { return };
@@ -90,9 +93,13 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             address = %stands.address,
             proof = proof.word(),
             is_certain = stands.is_certain,
+            is_both_ways = stands.is_both_ways,
             milliseconds = begun.elapsed().as_millis(),
             "link to a server opened"
         );
+        if let Acks::Resumed(_) = acks {
+            info!(theirs = %link.pair.theirs, "the stream before goes on");
+        }
         metrics::count(metrics::LINKS_OPENED, proof.word());
         let until = stands.is_certain.then(|| established.view.ends()).flatten();
         link.note_open(stands);
@@ -103,23 +110,35 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         let opened = Instant::now();
         let config = &self.trust.config;
         let (idle, answer) = (config.idle_timeout.get(), config.write_timeout.get());
+        let is_both_ways = established.machine.is_both_ways();
+        let heard = match is_both_ways {
+            true => {
+                established.framer.set_limits(self.heard.limits);
+                self.heard().await
+            }
+            false => None,
+        };
         let patience = Patience { idle, answer, until };
-        let theirs = link.pair.theirs.as_str();
-        let pace = Pace::new(&self.outgoing, theirs, config.outgoing_rate(theirs));
-        let mut writer = Writer::new(link, established, acks, patience, pace);
-        let end = writer.run().await;
+        let mut writer = Writer::new(self, link, established, heard, patience);
+        let end = writer.run(acks).await;
         if matches!(end, End::Wanted) {
             // what comes now waits for its end
             self.leave(link);
         }
-        let unwritten = writer.finish(&end).await;
+        let (unwritten, resume) = writer.finish(&end).await;
         let error = match end {
             End::Wanted => None,
             End::Closed | End::Lost => Some(LinkError::Lost),
             End::Wrong(_, fault) => Some(fault.into()),
         };
         let has_more = !unwritten.is_empty() || !link.outbox.is_empty();
+        // at once, but not again and again
+        let resume = resume.filter(|_| link.resume.is_none() || opened.elapsed() >= SHORT_LIFE);
         match error {
+            Some(error) if resume.is_some() && (has_more || is_both_ways) => {
+                debug!(%error, "a connection to a server is lost, and its stream may go on");
+                self.begin_again(link, unwritten, resume);
+            }
             // it would be opened again and again
             Some(error) if has_more && opened.elapsed() < SHORT_LIFE => {
                 self.fail(link, error, unwritten);
@@ -127,9 +146,15 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             error => {
                 let error = error.as_ref().map(tracing::field::display);
                 debug!(error, "link to a server ended");
-                self.begin_again(link, unwritten);
+                self.begin_again(link, unwritten, None);
             }
         }
+    }
+
+    /// Where stanzas of the other server go.
+    async fn heard(&self) -> Option<mpsc::Sender<Heard>> {
+        let (heard, stream) = mpsc::channel(STANZAS_MAX);
+        self.heard.streams.send(stream).await.ok().map(|()| heard)
     }
 
     /// It is not tried again for a while, which all nodes know.
@@ -185,5 +210,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
 fn stands<T>(established: &Established<T>, link: &Link<T>, proof: Proof) -> Stands {
     let tls = established.view.secured().map(|secured| (secured.version, secured.cipher));
     let is_certain = established.view.vouches(&link.pair.theirs);
-    Stands { since: Instant::now(), address: established.address, proof, is_certain, tls }
+    let is_both_ways = established.machine.is_both_ways();
+    let address = established.address;
+    Stands { since: Instant::now(), address, proof, is_certain, tls, is_both_ways }
 }

@@ -9,7 +9,7 @@ use tracing::debug;
 
 use crate::net::outbox::Item;
 use crate::s2s_manager::fault::Kind;
-use crate::s2s_manager::link::Link;
+use crate::s2s_manager::link::{Link, Resume};
 use crate::s2s_manager::links::{Links, Table};
 use crate::stream::server::Pair;
 
@@ -69,6 +69,34 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         if table.links.has(link) {
             table.links.remove(&link.pair);
             table.leaving.entry(link.pair.clone()).or_default().links += 1;
+        }
+    }
+
+    /// A link that was open has ended: what it had not written is the first
+    /// that the next one carries, before all that is given to it from now on.
+    /// A stream that may go on does so, even if only its peer has something.
+    pub(super) fn begin_again(
+        self: &Arc<Self>,
+        link: &Arc<Link<T>>,
+        mut unwritten: Vec<Item<T>>,
+        resume: Option<Resume>,
+    ) {
+        let mut table = self.lock();
+        let is_known = table.links.has(link);
+        unwritten.extend(link.outbox.close());
+        match self.trust.config.policy(&link.pair.theirs) {
+            Some(policy)
+                if is_known
+                    && (resume.is_some() || !unwritten.is_empty())
+                    && !table.is_stopping =>
+            {
+                self.begin(&mut table, &link.pair, policy, unwritten, resume);
+                self.cluster.remove(link.number);
+            }
+            _ => {
+                drop(table);
+                self.left(link, unwritten, None);
+            }
         }
     }
 

@@ -1,14 +1,17 @@
 //! One link of this node: what waits for it, and what can be seen of it.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use crate::metrics;
-use crate::net::outbox::{Item, Outbox};
+use crate::net::outbox::{Item, Outbox, Work};
+use crate::stream::ack::Previous;
 use crate::stream::server::{Pair, Proof};
 
 /// A link that is open, or being opened.
@@ -20,8 +23,12 @@ pub struct Link<T> {
     pub number: u64,
     /// What waits for it.
     pub outbox: Outbox<T>,
+    /// What carries it.
+    pub carrier: Carrier,
+    /// The stream that it goes on with, if the peer still knows it.
+    pub(super) resume: Option<Resume>,
     /// Somebody wants it to end.
-    pub(super) end: Notify,
+    pub end: Notify,
     born: Instant,
     /// Stanzas that were taken.
     stanzas: AtomicU64,
@@ -29,6 +36,24 @@ pub struct Link<T> {
     last: AtomicU64,
     stands: Mutex<Option<Stands>>,
     held: AtomicBool,
+}
+
+/// What carries a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// A stream that we open.
+    Opened,
+    /// One that the other server has opened (XEP-0288).
+    Come,
+}
+
+/// A stream of ours whose connection was lost.
+#[derive(Debug, Clone)]
+pub(super) struct Resume {
+    /// It.
+    pub(super) previous: Previous,
+    /// Stanzas, the first that wait, that its peer may have.
+    pub(super) unacknowledged: usize,
 }
 
 /// What is known of a link that is open.
@@ -44,10 +69,19 @@ pub struct Stands {
     pub is_certain: bool,
     /// TLS version and cipher suite.
     pub tls: Option<(&'static str, &'static str)>,
+    /// Whether its stream carries the stanzas of both.
+    pub is_both_ways: bool,
 }
 
 impl<T> Link<T> {
-    pub(super) fn new(pair: Pair, number: u64, bytes_max: usize, waiting: Vec<Item<T>>) -> Self {
+    pub(super) fn new(
+        pair: Pair,
+        number: u64,
+        bytes_max: usize,
+        waiting: Vec<Item<T>>,
+        carrier: Carrier,
+        resume: Option<Resume>,
+    ) -> Self {
         let outbox = Outbox::new(bytes_max);
         let stanzas = waiting.len() as u64;
         outbox.put_back(waiting);
@@ -55,6 +89,8 @@ impl<T> Link<T> {
             pair,
             number,
             outbox,
+            carrier,
+            resume,
             end: Notify::new(),
             born: Instant::now(),
             stanzas: AtomicU64::new(stanzas),
@@ -64,7 +100,8 @@ impl<T> Link<T> {
         }
     }
 
-    pub(super) fn note_stanza(&self) {
+    /// One more was taken, from either side.
+    pub fn note_stanza(&self) {
         self.stanzas.fetch_add(1, Ordering::Relaxed);
         let millis = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(millis, Ordering::Relaxed);
@@ -75,7 +112,7 @@ impl<T> Link<T> {
     }
 
     /// Whether it is held to its rate now.
-    pub(super) fn note_held(&self, is_held: bool) {
+    pub fn note_held(&self, is_held: bool) {
         if self.held.swap(is_held, Ordering::Relaxed) != is_held && is_held {
             metrics::count(metrics::S2S_HELD, "outgoing");
         }
@@ -84,6 +121,21 @@ impl<T> Link<T> {
     /// Whether what waits for it waits for its rate.
     pub fn is_held(&self) -> bool {
         self.held.load(Ordering::Relaxed)
+    }
+
+    /// The first of what waits. Only whoever writes to the link may ask.
+    pub(super) fn take_first(&self, count: usize) -> Vec<Item<T>> {
+        let mut first = VecDeque::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        while first.len() < count {
+            match self.outbox.poll_take(&mut cx, &mut first) {
+                Poll::Ready(Work::Write) => {}
+                Poll::Ready(Work::Finish(_)) | Poll::Pending => break,
+            }
+        }
+        let rest = first.split_off(count.min(first.len()));
+        self.outbox.put_back(rest.into());
+        first.into()
     }
 
     /// Stanzas that were taken.

@@ -21,8 +21,9 @@ use crate::net::outbox::{Item, Refused};
 use crate::s2s_manager::choice;
 use crate::s2s_manager::fault::{Kind, LinkError};
 use crate::s2s_manager::flows::Flows;
+use crate::s2s_manager::heard;
 use crate::s2s_manager::leaving::{Deferred, Leaving};
-use crate::s2s_manager::link::Link;
+use crate::s2s_manager::link::{Carrier, Link, Resume};
 use crate::s2s_manager::own::Own;
 use crate::s2s_manager::rates::Rates;
 use crate::s2s_manager::resolve::Resolve;
@@ -30,7 +31,7 @@ use crate::s2s_manager::trust::Trust;
 use crate::stream::server::{Pair, Policy};
 
 /// The numbers of our rows lie above those of sessions.
-const NUMBERS: u64 = 1 << 63;
+pub(super) const NUMBERS: u64 = 1 << 63;
 
 /// Links that are opened at a time; more wait, within the time that their
 /// stanzas may wait. A guess: each asks DNS and does a TLS handshake.
@@ -71,10 +72,12 @@ pub struct Links<T> {
     /// What servers have sent to this node, where they may not send more.
     pub incoming: Rates,
     /// What they were sent.
-    pub(super) outgoing: Rates,
+    pub outgoing: Rates,
     /// Where what is said has gone.
     pub(super) flows: Mutex<Flows>,
-    next: AtomicU64,
+    /// What is said on links of ours.
+    pub(super) heard: heard::Up,
+    pub(super) next: AtomicU64,
     /// Links that have not ended yet.
     pub(super) active: AtomicUsize,
 }
@@ -82,9 +85,9 @@ pub struct Links<T> {
 #[derive(Debug)]
 pub(super) struct Table<T> {
     pub(super) links: Own<T>,
-    failed: HashMap<Pair, Failed>,
+    pub(super) failed: HashMap<Pair, Failed>,
     pub(super) leaving: HashMap<Pair, Leaving<T>>,
-    is_stopping: bool,
+    pub(super) is_stopping: bool,
 }
 
 /// A pair whose link has failed.
@@ -101,12 +104,14 @@ pub struct Failed {
 }
 
 impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
-    /// No links yet. What they cannot carry goes to `up`.
+    /// No links yet. What they cannot carry goes to `up`, what they hear to
+    /// `heard`.
     pub fn new(
         trust: Arc<Trust>,
         resolve: Arc<Resolve>,
         cluster: Arc<Cluster>,
         up: mpsc::Sender<Pair>,
+        heard: heard::Up,
     ) -> Arc<Self> {
         let (links, failed, leaving) = (Own::default(), HashMap::new(), HashMap::new());
         let table = Table { links, failed, leaving, is_stopping: false };
@@ -121,6 +126,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             incoming: Rates::default(),
             outgoing: Rates::default(),
             flows: Mutex::default(),
+            heard,
             next: AtomicU64::new(0),
             active: AtomicUsize::new(0),
         })
@@ -150,7 +156,9 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
                 Ok(Some(link)) => link,
                 Ok(None) => match self.defer(pair, item.bytes, item.token) {
                     Deferred::Waits => return Ok(()),
-                    Deferred::Full(item) => return Err(Unsent { item, why: Kind::Full }),
+                    Deferred::Full(item) => {
+                        return Err(Unsent { item, why: Kind::Full });
+                    }
                     Deferred::Free(back) => {
                         item = back;
                         continue;
@@ -163,7 +171,9 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
                     link.note_stanza();
                     return Ok(());
                 }
-                Err(Refused::Full(item)) => return Err(Unsent { item, why: Kind::Full }),
+                Err(Refused::Full(item)) => {
+                    return Err(Unsent { item, why: Kind::Full });
+                }
                 // it has just ended, and is out of the table
                 Err(Refused::Closed(back)) => item = back,
             }
@@ -195,20 +205,19 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         {
             return Err(Kind::Full);
         }
-        Ok(Some(self.begin(&mut table, pair, policy, Vec::new())))
+        Ok(Some(self.begin(&mut table, pair, policy, Vec::new(), None)))
     }
 
     /// A new link, with what waits for it already.
-    fn begin(
+    pub(super) fn begin(
         self: &Arc<Self>,
         table: &mut Table<T>,
         pair: &Pair,
         policy: Policy,
         waiting: Vec<Item<T>>,
+        resume: Option<Resume>,
     ) -> Arc<Link<T>> {
-        let number = NUMBERS | self.next.fetch_add(1, Ordering::Relaxed);
-        let bytes_max = self.trust.config.queue_bytes_max.bytes();
-        let link = Arc::new(Link::new(pair.clone(), number, bytes_max, waiting));
+        let link = Arc::new(self.new_link(pair, waiting, Carrier::Opened, resume));
         table.links.insert(Arc::clone(&link));
         self.tell(&link, LinkState::Opening);
         tokio::spawn(Arc::clone(self).keep(Arc::clone(&link), policy));
@@ -219,24 +228,6 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
     pub(super) fn tell(&self, link: &Link<T>, state: LinkState) {
         let (ours, theirs) = (link.pair.ours.as_str().into(), link.pair.theirs.as_str().into());
         self.cluster.put(link.number, SoftRow::Link(LinkRow { ours, theirs, state }));
-    }
-
-    /// A link that was open has ended: what it had not written is the first
-    /// that the next one carries, before all that is given to it from now on.
-    pub(super) fn begin_again(self: &Arc<Self>, link: &Arc<Link<T>>, mut unwritten: Vec<Item<T>>) {
-        let mut table = self.lock();
-        let is_known = table.links.has(link);
-        unwritten.extend(link.outbox.close());
-        match self.trust.config.policy(&link.pair.theirs) {
-            Some(policy) if is_known && !unwritten.is_empty() && !table.is_stopping => {
-                self.begin(&mut table, &link.pair, policy, unwritten);
-                self.cluster.remove(link.number);
-            }
-            _ => {
-                drop(table);
-                self.left(link, unwritten, None);
-            }
-        }
     }
 
     /// A link did not come about, or not for long; it is tried again after a
@@ -308,8 +299,8 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         table.failed.iter().map(|(pair, failed)| (pair.clone(), failed.clone())).collect()
     }
 
-    /// Ends the links to a domain, after what waits for them, and forgets that
-    /// others have failed; says how many there were.
+    /// Ends the links to a domain that we have opened, after what waits for
+    /// them, and forgets that others have failed; says how many there were.
     pub fn close(&self, theirs: &str) -> usize {
         self.lock().failed.retain(|pair, failed| {
             let is_meant = pair.theirs.as_str() == theirs;
@@ -318,7 +309,9 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             }
             !is_meant
         });
-        let meant = |link: &Arc<Link<T>>| link.pair.theirs.as_str() == theirs;
+        let meant = |link: &Arc<Link<T>>| {
+            link.carrier == Carrier::Opened && link.pair.theirs.as_str() == theirs
+        };
         let meant: Vec<_> = self.all().into_iter().filter(meant).collect();
         meant.iter().for_each(|link| self.end(link));
         meant.len()

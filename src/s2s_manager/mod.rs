@@ -1,5 +1,6 @@
 //! Room 4: links to other servers, from any node, known to all.
 
+mod adopted;
 pub mod arrivals;
 mod carrier;
 pub mod certificate;
@@ -9,6 +10,7 @@ pub mod connect;
 pub mod dane;
 pub mod fault;
 pub mod flows;
+pub mod heard;
 mod keep;
 pub mod leaving;
 pub mod link;
@@ -16,11 +18,12 @@ pub mod links;
 mod named;
 pub mod outgoing;
 mod own;
-mod pace;
+pub mod pace;
 pub mod place;
 pub mod rate;
 pub mod rates;
 pub mod reach;
 pub mod resolve;
+pub mod sending;
 pub mod trust;
 mod writer;

@@ -21,7 +21,8 @@ use crate::s2s_manager::fault::LinkError;
 use crate::s2s_manager::place::{Place, Start};
 use crate::s2s_manager::resolve::{Resolve, ResolveError, server_name};
 use crate::s2s_manager::trust::{Trust, View};
-use crate::stream::server::outgoing::{Acks, Fault, Input, Outgoing, Output, Purpose};
+use crate::stream::ack::{Acks, Previous};
+use crate::stream::server::outgoing::{Fault, Input, Outgoing, Output, Purpose};
 use crate::stream::server::{Channel, Pair, Policy, Proof, Verdict};
 use crate::xml::framer::{Frame, Framer};
 use crate::xml::limits::Limits;
@@ -44,6 +45,8 @@ pub struct Dial {
     pub policy: Policy,
     /// What the stream is for.
     pub purpose: Purpose,
+    /// The stream that shall go on.
+    pub previous: Option<Previous>,
     /// Who wants to hear of each step.
     pub heard: Option<UnboundedSender<Seen>>,
 }
@@ -167,7 +170,7 @@ impl Dial {
             connection: Some(Connection::new(socket, config.write_timeout.get())),
             words: Outbox::new(WORDS_BYTES_MAX),
             framer: Framer::new(Limits::unauthenticated()),
-            machine: Outgoing::new(pair, policy, purpose, channel),
+            machine: Outgoing::new(pair, policy, purpose, channel).resuming(self.previous.clone()),
             view,
             named,
         };
@@ -249,8 +252,12 @@ impl<T: Unpin + Default> Negotiation<T> {
                 }
                 Output::Restart => self.framer.restart(),
                 Output::Established(proof, acks) => return Ok(Some(Done::Proved(proof, acks))),
-                // only said of stanzas
-                Output::Handled(_) | Output::Uncounted => {}
+                // only after the proof
+                Output::Handled(_)
+                | Output::Uncounted
+                | Output::Kept(_)
+                | Output::Stanza(_)
+                | Output::Answer(_) => {}
                 Output::Answered(verdict) => return Ok(Some(Done::Answered(verdict))),
                 Output::Close(words, fault) => {
                     self.words.finish(words);

@@ -71,12 +71,13 @@ impl<T> Own<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::s2s_manager::link::Carrier;
     use crate::xmpp::jid::Domain;
 
     fn link(ours: &str, theirs: &str, number: u64) -> Arc<Link<()>> {
         let domain = |text| Domain::parse(text).expect("a domain");
         let pair = Pair { ours: domain(ours), theirs: domain(theirs) };
-        Arc::new(Link::new(pair, number, 0, Vec::new()))
+        Arc::new(Link::new(pair, number, 0, Vec::new(), Carrier::Opened, None))
     }
 
     #[test]

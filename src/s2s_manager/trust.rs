@@ -172,4 +172,8 @@ impl World for View {
         rand::rngs::OsRng.try_fill_bytes(&mut bytes).expect("the kernel gives random bytes");
         format!("{:032x}", u128::from_be_bytes(bytes))
     }
+
+    fn kept(&self) -> u64 {
+        self.trust.config.resume_time_max.get().as_secs()
+    }
 }

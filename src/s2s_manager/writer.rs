@@ -1,29 +1,31 @@
-//! What is written to an open link: what waits for it, and with it what is not
-//! acknowledged yet, if its peer acknowledges stanzas (XEP-0198). What the peer
-//! may not have is given back when the link ends.
+//! A link that we have opened, to its end: what waits for it is written, what
+//! its peer says is heard. What the peer may not have is given back.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use crate::net::connection::{Connection, Turn};
-use crate::net::outbox::{Item, Outbox, Work};
-use crate::s2s_manager::link::Link;
+use crate::net::outbox::{Item, Work};
+use crate::s2s_manager::heard::Heard;
+use crate::s2s_manager::link::{Link, Resume};
+use crate::s2s_manager::links::Links;
 use crate::s2s_manager::outgoing::Established;
 use crate::s2s_manager::pace::Pace;
+use crate::s2s_manager::sending::{Sending, Unread};
 use crate::s2s_manager::trust::View;
-use crate::stream::ack::{self, Window};
-use crate::stream::server::outgoing::{Acks, Fault, Input, Outgoing, Output};
+use crate::stream::ack::{self, Acks, Previous, TooHigh, Window};
+use crate::stream::server::outgoing::{Fault, Input, Outgoing, Output};
 use crate::xml::framer::{Frame, Framer};
 use crate::xmpp::error::{StreamCondition, StreamError};
 
-/// What lies between the queue of a link and its socket. A guess: what one
-/// write takes of large stanzas.
-const WIRE_BYTES_MAX: usize = 64 << 10;
+/// Words of the stream itself that may wait. A guess, as for one that has come.
+const WORDS_BYTES_MAX: usize = 64 << 10;
 
 /// How long a server may take for our last words, and to say what it has. A
 /// guess.
@@ -59,54 +61,106 @@ pub(super) struct Patience {
 
 /// A link that is being written to.
 pub(super) struct Writer<'a, T> {
+    links: &'a Links<T>,
     link: &'a Link<T>,
     connection: Connection<T>,
     framer: Framer,
     machine: Outgoing,
     view: View,
-    /// What the connection takes next.
-    wire: Outbox<T>,
-    /// What the peer may not have, if it says what it has.
-    window: Option<Window<Item<T>>>,
-    /// Since when an answer is awaited.
-    asked: Option<Instant>,
+    sending: Sending<T>,
+    /// Where its own stanzas go, if it may send any; nothing: they are not
+    /// taken any more.
+    heard: Option<mpsc::Sender<Heard>>,
+    /// By which id the stream may go on, if its connection is lost.
+    kept: Option<String>,
     patience: Patience,
-    pace: Pace<'a>,
+    /// How fast it is written to, and what comes the other way is read.
+    writes: Pace,
+    reads: Pace,
+}
+
+impl From<Unread> for End {
+    fn from(_: Unread) -> Self {
+        Self::Lost
+    }
+}
+
+impl From<TooHigh> for End {
+    fn from(_: TooHigh) -> Self {
+        let error = StreamError::from(StreamCondition::UndefinedCondition);
+        Self::Wrong(error.last_words(), Fault::Spoke(error))
+    }
 }
 
 impl<'a, T: Default + Unpin> Writer<'a, T> {
     pub(super) fn new(
+        links: &'a Links<T>,
         link: &'a Link<T>,
         established: Established<T>,
-        acks: Acks,
+        heard: Option<mpsc::Sender<Heard>>,
         patience: Patience,
-        pace: Pace<'a>,
     ) -> Self {
         let Established { connection, framer, machine, view, .. } = established;
-        let wire = Outbox::new(usize::MAX);
-        let window = match acks {
-            Acks::Offered => {
-                wire.put_back(vec![Item { bytes: ack::enable(), token: T::default() }]);
-                Some(Window::default())
+        let mut sending = Sending::new(WORDS_BYTES_MAX);
+        sending.carry(link.outbox.bytes_max());
+        let (config, theirs) = (&links.trust.config, link.pair.theirs.as_str());
+        Self {
+            links,
+            link,
+            connection,
+            framer,
+            machine,
+            view,
+            sending,
+            heard,
+            kept: None,
+            patience,
+            writes: Pace::new(config.outgoing_rate(theirs)),
+            reads: Pace::new(config.incoming_rate(theirs)),
+        }
+    }
+
+    /// Begins to count, if the peer does, or goes on with it.
+    fn begin(&mut self, acks: Acks) -> Result<(), End> {
+        match (acks, &self.link.resume) {
+            (Acks::None, _) | (Acks::Resumed(_), None) => {}
+            (Acks::Offered, _) => {
+                self.sending.say(ack::enable())?;
+                self.sending.count();
             }
-            Acks::None => None,
-        };
-        Self { link, connection, framer, machine, view, wire, window, asked: None, patience, pace }
+            (Acks::Resumed(h), Some(Resume { previous, unacknowledged })) => {
+                self.kept = Some(previous.id.clone());
+                let mut window = Window::going_on(previous.acknowledged);
+                for item in self.link.take_first(*unacknowledged) {
+                    let bytes = item.bytes.len();
+                    window.push(item, bytes);
+                }
+                self.sending.go_on(window, h)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes until the link ends.
-    pub(super) async fn run(&mut self) -> End {
+    pub(super) async fn run(&mut self, acks: Acks) -> End {
+        if let Err(end) = self.begin(acks) {
+            return end;
+        }
         loop {
-            if let Err(end) = self.hear() {
+            if let Err(end) = self.hear().await {
                 return end;
             }
-            let held = self.pace.held_until(self.link);
-            let rest = match held {
+            let theirs = self.link.pair.theirs.as_str();
+            let held = self.writes.held_until(self.link);
+            let unread = self.reads.unread_until();
+            let rest = match held.into_iter().chain(unread).min() {
                 // what waits is not idle
                 Some(held) => held.saturating_duration_since(Instant::now()),
                 None => self.patience.idle.saturating_sub(self.link.silent()),
             };
-            let rest = match self.asked {
+            // what is not read does not answer
+            let asked = self.sending.asked().filter(|_| unread.is_none());
+            let rest = match asked {
                 Some(asked) => rest.min(self.patience.answer.saturating_sub(asked.elapsed())),
                 None => rest,
             };
@@ -114,11 +168,13 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
                 self.patience.until.map(|until| until.saturating_duration_since(Instant::now()));
             let rest = rest.min(until.unwrap_or(Duration::MAX));
             let mut taken = VecDeque::new();
-            let has_room = self.has_room() && held.is_none();
-            let pieces_max = self.pace.pieces_max();
+            let has_room = self.sending.has_room(self.link.outbox.bytes_max()) && held.is_none();
+            let pieces_max = self.writes.pieces_max();
             tokio::select! {
-                turn = self.connection.turn(&self.wire) => match turn {
+                turn = self.connection.turn_held(self.sending.wire(), unread.is_some()) => match turn {
                     Ok(Turn::Read) => {}
+                    // a stream that was not closed goes on
+                    Ok(Turn::Ended) if self.kept.is_some() => return End::Lost,
                     Ok(Turn::Ended) => return End::Closed,
                     Ok(Turn::Finished) => return End::Wanted,
                     Err(error) => {
@@ -135,59 +191,35 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
                 }
                 () = self.link.end.notified() => return End::Wanted,
                 () = sleep(rest) => {
-                    if self.asked.is_some_and(|asked| asked.elapsed() >= self.patience.answer) {
+                    if asked.is_some_and(|asked| asked.elapsed() >= self.patience.answer) {
                         debug!("a server does not say what it has");
                         return End::Lost;
                     }
                     let is_over = self.patience.until.is_some_and(|until| until <= Instant::now());
-                    let is_idle = held.is_none() && self.link.silent() >= self.patience.idle;
+                    let is_idle = held.or(unread).is_none() && self.link.silent() >= self.patience.idle;
                     if is_over || is_idle {
                         return End::Wanted;
                     }
                 }
             }
-            self.pace.count(&taken);
-            self.put(taken);
+            self.writes.count(&self.links.outgoing, theirs, &taken);
+            self.sending.put(taken);
         }
     }
 
-    fn has_room(&self) -> bool {
-        let unacknowledged = self.window.as_ref().map_or(0, Window::bytes);
-        self.wire.len() < WIRE_BYTES_MAX && unacknowledged < self.link.outbox.bytes_max()
-    }
-
-    /// These go out, and are asked for.
-    fn put(&mut self, taken: impl IntoIterator<Item = Item<T>>) {
-        for item in taken {
-            let Some(window) = &mut self.window else {
-                self.say(item.bytes, item.token);
-                continue;
-            };
-            let bytes = item.bytes.clone();
-            window.push(item, bytes.len());
-            self.say(bytes, T::default());
-        }
-        let is_open = self.window.as_ref().is_some_and(|window| !window.is_empty());
-        if is_open && self.asked.is_none() {
-            self.asked = Some(Instant::now());
-            self.say(ack::request(), T::default());
-        }
-    }
-
-    /// The wire has no bound of its own: `has_room` is.
-    fn say(&self, bytes: Bytes, token: T) {
-        let _ = self.wire.push(bytes, token);
-    }
-
-    /// Everything that the peer has said.
-    fn hear(&mut self) -> Result<(), End> {
-        loop {
+    /// Everything that the peer has said; of what is over its rate nothing more.
+    async fn hear(&mut self) -> Result<(), End> {
+        while self.reads.unread_until().is_none() {
             let mut out = Vec::new();
             match self.framer.next(&mut self.connection.buffer) {
                 Ok(None) => return Ok(()),
                 Ok(Some(Frame::Close)) => return Err(End::Closed),
                 Ok(Some(Frame::Element(raw))) => {
                     self.machine.handle(Input::Element(&raw), &self.view, &mut out);
+                    if matches!(out.first(), Some(Output::Stanza(_))) {
+                        let theirs = self.link.pair.theirs.as_str();
+                        self.reads.pass(&self.links.incoming, theirs, raw.bytes.len(), 1);
+                    }
                 }
                 Ok(Some(Frame::Open(_))) | Err(_) => {
                     let error = StreamError::from(StreamCondition::BadFormat);
@@ -195,84 +227,118 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
                 }
             }
             for wish in out {
-                self.act(wish)?;
+                self.act(wish).await?;
             }
         }
+        Ok(())
     }
 
-    fn act(&mut self, wish: Output) -> Result<(), End> {
+    async fn act(&mut self, wish: Output) -> Result<(), End> {
         match wish {
             Output::Close(words, fault) => return Err(End::Wrong(words, fault)),
-            Output::Send(bytes) => self.say(bytes, T::default()),
-            Output::Handled(h) => {
-                let Some(window) = &mut self.window else { return Ok(()) };
-                if window.acknowledge(h).is_err() {
-                    let error = StreamError::from(StreamCondition::UndefinedCondition);
-                    return Err(End::Wrong(error.last_words(), Fault::Spoke(error)));
-                }
-                self.asked = None;
-                // what was sent behind the question
-                self.put([]);
-            }
-            Output::Uncounted => {
-                self.window = None;
-                self.asked = None;
-            }
+            Output::Send(bytes) => self.sending.say(bytes)?,
+            Output::Handled(h) => self.sending.acknowledge(h)?,
+            Output::Uncounted => self.sending.uncount(),
+            Output::Kept(id) => self.kept = Some(id),
+            Output::Stanza(stanza) => self.give(Heard::Stanza(stanza)).await,
+            Output::Answer(stanza) => self.give(Heard::Answer(stanza)).await,
             Output::Established(..) | Output::Answered(_) | Output::Restart | Output::Secure => {}
         }
         Ok(())
     }
 
+    /// Waits while too much of it waits above.
+    async fn give(&self, heard: Heard) {
+        let Some(up) = &self.heard else { return };
+        self.link.note_stanza();
+        if up.send(heard).await.is_err() {
+            debug!("nobody is left who could take what a server says");
+        }
+    }
+
     /// Ends the stream as `end` wants it; gives back, in order, what the peer
-    /// may not have.
-    pub(super) async fn finish(mut self, end: &End) -> Vec<Item<T>> {
+    /// may not have, and how the stream may go on.
+    pub(super) async fn finish(mut self, end: &End) -> (Vec<Item<T>>, Option<Resume>) {
+        let previous = match end {
+            End::Lost => self.previous(),
+            _ => None,
+        };
+        // nothing is held back at the end
+        (self.reads, self.writes) = (Pace::default(), Pace::default());
         let mut unwritten = Vec::new();
         match end {
             End::Wanted => {
                 // what waits is still written, and what can be is acknowledged
                 let _ = timeout(FAREWELL_TIME_MAX, self.settle()).await;
-                self.wire.finish(LAST_WORDS);
+                self.sending.wire().finish(self.last_words(LAST_WORDS));
+                if self.machine.handled().is_some() {
+                    // what comes behind that the peer sends again
+                    self.heard = None;
+                }
             }
             // it does not read any more
-            End::Closed => unwritten = self.wire.abort(LAST_WORDS),
-            End::Wrong(words, _) => unwritten = self.wire.abort(words.clone()),
+            End::Closed => unwritten = self.sending.wire().abort(self.last_words(LAST_WORDS)),
+            End::Wrong(words, _) => {
+                unwritten = self.sending.wire().abort(self.last_words(words.clone()));
+            }
             End::Lost => {}
         }
-        let Self { mut connection, wire, window, .. } = self;
+        if !matches!(end, End::Lost) {
+            // a server that does not read misses them
+            let written = self.connection.write_out(self.sending.wire());
+            let _ = timeout(FAREWELL_TIME_MAX, written).await;
+        }
+        if matches!(end, End::Wanted) && self.heard.is_some() {
+            // what it has said without knowing is not lost (RFC 6120 §4.4)
+            let _ = timeout(FAREWELL_TIME_MAX, self.hear_out()).await;
+        }
+        let Self { connection, mut sending, .. } = self;
         let mut left = match end {
             End::Lost => connection.abandon(),
-            _ => {
-                // a server that does not read misses them
-                let _ = timeout(FAREWELL_TIME_MAX, connection.write_out(&wire)).await;
-                connection.shutdown().await
-            }
+            _ => connection.shutdown().await,
         };
-        if let Some(mut window) = window {
-            return window.take();
-        }
         left.extend(unwritten);
-        left.extend(wire.close());
-        left.retain(|item| is_stanza(&item.bytes));
-        left
+        let left = sending.left(left);
+        let resume = previous.map(|previous| Resume { previous, unacknowledged: left.len() });
+        (left, resume)
+    }
+
+    /// What is remembered of a stream that may go on.
+    fn previous(&self) -> Option<Previous> {
+        let (id, handled) = (self.kept.clone()?, self.machine.handled()?);
+        Some(Previous { id, handled, acknowledged: self.sending.acknowledged()? })
+    }
+
+    /// Before the end, a peer that counts hears what we have of its stanzas.
+    fn last_words(&self, words: Bytes) -> Bytes {
+        match self.machine.handled() {
+            Some(handled) => [&ack::answer(handled)[..], &words].concat().into(),
+            None => words,
+        }
     }
 
     /// Until the peer has all that was given to the link, as far as it says so.
     async fn settle(&mut self) {
         let taken = self.link.outbox.close();
-        self.put(taken);
-        while self.window.as_ref().is_some_and(|window| !window.is_empty()) {
-            match self.connection.turn(&self.wire).await {
+        self.sending.put(taken);
+        while !self.sending.is_acknowledged() {
+            match self.connection.turn(self.sending.wire()).await {
                 Ok(Turn::Read) => {}
                 Ok(Turn::Ended | Turn::Finished) | Err(_) => return,
             }
-            if self.hear().is_err() {
+            if self.hear().await.is_err() {
                 return;
             }
         }
     }
-}
 
-/// What is said between stanzas is not said again by another link.
-fn is_stanza(bytes: &Bytes) -> bool {
-    [&b"<message"[..], b"<presence", b"<iq"].iter().any(|name| bytes.starts_with(name))
+    /// Takes what still comes, until the peer closes its stream.
+    async fn hear_out(&mut self) {
+        while self.hear().await.is_ok() {
+            match self.connection.read().await {
+                Ok(Turn::Read) => {}
+                Ok(Turn::Ended | Turn::Finished) | Err(_) => return,
+            }
+        }
+    }
 }

@@ -14,6 +14,7 @@ use crate::router::components::Components;
 use crate::router::elsewhere::RETURNED_MAX;
 use crate::s2s_manager::arrivals::Arrivals;
 use crate::s2s_manager::certificate::Roots;
+use crate::s2s_manager::heard::{self, STREAMS_MAX, Up};
 use crate::s2s_manager::links::Links;
 use crate::s2s_manager::resolve::Resolve;
 use crate::s2s_manager::trust::Trust;
@@ -27,6 +28,8 @@ pub(super) struct Servers {
     pub(super) arrivals: Arc<Arrivals>,
     /// What links could not send; for the router.
     pub(super) returned: mpsc::Receiver<Pair>,
+    /// What is said on links of ours; for the door.
+    pub(super) heard: mpsc::Receiver<heard::Stream>,
 }
 
 impl Servers {
@@ -54,8 +57,10 @@ impl Servers {
         let resolve = Arc::new(Resolve::new(&rules).map_err(StartError::Resolver)?);
         let trust = Trust::new(rules, certificates, ring, roots, serves);
         let (up, returned) = mpsc::channel(RETURNED_MAX);
-        let links = Links::new(trust, resolve, Arc::clone(&rooms.cluster), up);
-        Ok(Self { links, arrivals: Arc::default(), returned })
+        let (streams, heard) = mpsc::channel(STREAMS_MAX);
+        let heard_up = Up { streams, limits: config.s2s.limits() };
+        let links = Links::new(trust, resolve, Arc::clone(&rooms.cluster), up, heard_up);
+        Ok(Self { links, arrivals: Arc::default(), returned, heard })
     }
 
     /// The door, and whoever fetches what comes back.
@@ -68,8 +73,9 @@ impl Servers {
         certificates: &Arc<Certificates>,
         router: &Arc<Router>,
     ) -> Result<Arc<S2s>, StartError> {
-        let Self { links, arrivals, returned } = self;
+        let Self { links, arrivals, returned, heard } = self;
         tokio::spawn(Arc::clone(router).fetch_returned(returned));
+        tokio::spawn(s2s::heard::fetch(Arc::clone(router), heard));
         let rooms = s2s::Rooms { router: Arc::clone(router), servers: links, arrivals };
         let mut domains = config.domains();
         domains.extend(config.component.all_domains().map(|(domain, _)| domain.clone()));

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::xml::escape::escape_attribute;
 use crate::xmpp::namespaces::STREAM_MANAGEMENT;
 
 /// Pieces that the peer may not have.
@@ -14,6 +15,29 @@ pub struct Window<I> {
     bytes: usize,
     /// Acknowledged in all, as the peer counts: it starts anew after 2^32.
     acknowledged: u32,
+}
+
+/// Whether a peer acknowledges our stanzas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acks {
+    /// It can, if it is asked to.
+    Offered,
+    /// It cannot.
+    None,
+    /// It does so on, where the stream before has ended: it has so many.
+    Resumed(u32),
+}
+
+/// A stream whose connection was lost and that may go on by another (XEP-0198
+/// §5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Previous {
+    /// By which the peer knows it.
+    pub id: String,
+    /// Stanzas of the peer that were taken.
+    pub handled: u32,
+    /// Stanzas that the peer has acknowledged.
+    pub acknowledged: u32,
 }
 
 /// The peer says that it has more than was sent.
@@ -28,6 +52,21 @@ impl<I> Default for Window<I> {
 }
 
 impl<I> Window<I> {
+    /// Of a stream that goes on, of which so many were acknowledged.
+    pub fn going_on(acknowledged: u32) -> Self {
+        Self { acknowledged, ..Self::default() }
+    }
+
+    /// Acknowledged in all.
+    pub fn acknowledged(&self) -> u32 {
+        self.acknowledged
+    }
+
+    /// What the peer may not have, in order.
+    pub fn pieces(&self) -> impl Iterator<Item = &I> {
+        self.pieces.iter().map(|(piece, _)| piece)
+    }
+
     /// One more is sent.
     pub fn push(&mut self, piece: I, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes);
@@ -72,14 +111,38 @@ impl<I> Window<I> {
     }
 }
 
-/// Count from now on, please.
+/// Count from now on, please, and let the stream go on if its connection is
+/// lost.
 pub fn enable() -> Bytes {
-    format!("<enable xmlns='{STREAM_MANAGEMENT}'/>").into()
+    format!("<enable xmlns='{STREAM_MANAGEMENT}' resume='true'/>").into()
 }
 
-/// We count.
-pub fn enabled() -> Bytes {
-    format!("<enabled xmlns='{STREAM_MANAGEMENT}'/>").into()
+/// We count. `kept`: by which id, and for how many seconds, the stream may go on.
+pub fn enabled(kept: Option<(&str, u64)>) -> Bytes {
+    match kept {
+        Some((id, seconds)) => format!(
+            "<enabled xmlns='{STREAM_MANAGEMENT}' id='{id}' resume='true' max='{seconds}'/>"
+        ),
+        None => format!("<enabled xmlns='{STREAM_MANAGEMENT}'/>"),
+    }
+    .into()
+}
+
+/// The stream before may go on here; we have so many.
+pub fn resume(id: &str, h: u32) -> Bytes {
+    about("resume", id, h)
+}
+
+/// It does; we have so many.
+pub fn resumed(id: &str, h: u32) -> Bytes {
+    about("resumed", id, h)
+}
+
+fn about(name: &str, id: &str, h: u32) -> Bytes {
+    let mut out = format!("<{name} xmlns='{STREAM_MANAGEMENT}' h='{h}' previd='").into_bytes();
+    escape_attribute(id, &mut out);
+    out.extend_from_slice(b"'/>");
+    out.into()
 }
 
 /// We do not.
@@ -115,6 +178,17 @@ mod tests {
         assert_eq!(window.acknowledge(1), Err(TooHigh));
         assert_eq!(window.take(), ["c"]);
         assert!(window.is_empty() && window.bytes() == 0);
+    }
+
+    #[test]
+    fn a_stream_that_goes_on_counts_on() {
+        let mut window = Window::going_on(5);
+        for piece in ["a", "b", "c"] {
+            window.push(piece, 10);
+        }
+        assert_eq!(window.acknowledge(7), Ok(vec!["a", "b"]));
+        assert_eq!((window.acknowledged(), window.pieces().copied().collect()), (7, vec!["c"]));
+        assert_eq!(window.acknowledge(4), Err(TooHigh));
     }
 
     #[test]

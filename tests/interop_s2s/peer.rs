@@ -40,6 +40,8 @@ pub enum Proof {
     External,
     /// By dialback, over TLS.
     Dialback,
+    /// As the first, and one stream carries the stanzas of both.
+    BothWays,
 }
 
 /// One of them.
@@ -187,9 +189,10 @@ fn prosody(
     proof: Proof,
 ) -> String {
     let folder = folder.display();
-    let (secure, dialback) = match proof {
+    let (secure, more) = match proof {
         Proof::External => (true, ""),
         Proof::Dialback => (false, "\"dialback\";"),
+        Proof::BothWays => (true, "\"s2s_bidi\";"),
     };
     format!(
         "run_as_root = true\nprosody_user = \"root\"\nprosody_group = \"root\"\n\
@@ -200,13 +203,14 @@ fn prosody(
          c2s_direct_tls_ports = {{ 5223 }}\n\
          s2s_secure_auth = {secure}\ns2s_require_encryption = true\n\
          modules_enabled = {{ \"disco\"; \"roster\"; \"saslauth\"; \"tls\"; \"private\"; \
-         \"vcard_legacy\"; \"pep\"; \"ping\"; \"smacks\"; {dialback} }}\n\
+         \"vcard_legacy\"; \"pep\"; \"ping\"; \"smacks\"; {more} }}\n\
          {disabled}\
          authentication = \"internal_hashed\"\n\
          ssl = {{ certificate = {chain:?}; key = {key:?}; cafile = {root:?}; \
          capath = \"{folder}/data\" }}\n\
          VirtualHost \"{domain}\"\n",
-        disabled = if dialback.is_empty() { "modules_disabled = { \"dialback\" }\n" } else { "" },
+        disabled =
+            if proof != Proof::Dialback { "modules_disabled = { \"dialback\" }\n" } else { "" },
         chain = papers.chain,
         key = papers.key,
     )
@@ -214,7 +218,8 @@ fn prosody(
 
 fn ejabberd(domain: &str, papers: &Papers, root: &Path, proof: Proof) -> String {
     let dialback = match proof {
-        Proof::External => "",
+        // Debian's knows nothing of both ways
+        Proof::External | Proof::BothWays => "",
         Proof::Dialback => "  mod_s2s_dialback: {}\n",
     };
     format!(

@@ -71,6 +71,34 @@ pub async fn they_live_together(kind: Kind, proof: Proof, count: usize) {
     anna.read("soon").await;
 }
 
+/// Whoever begins opens the one stream that both use.
+pub async fn they_share_one_stream(count: usize) {
+    for is_ours in [true, false] {
+        let two = Two::start(Kind::Prosody, Proof::BothWays, count, "");
+        let mut romeo = two.here("romeo", count - 1).await;
+        let mut anna = two.there("anna").await;
+        let (here, there) = (romeo.jid.clone(), anna.jid.clone());
+        let direction = match is_ours {
+            true => "to+from",
+            false => {
+                anna.write(&here, "zero").await;
+                romeo.read("zero").await;
+                "from+to"
+            }
+        };
+        for round in 0..3 {
+            romeo.write(&there, &format!("hi{round}")).await;
+            anna.read(&format!("hi{round}")).await;
+            anna.write(&here, &format!("ho{round}")).await;
+            romeo.read(&format!("ho{round}")).await;
+        }
+        let said = two.ours.nodes.list[0].jabiru(&["s2s", "--json"], "");
+        let lines: Vec<serde_json::Value> = serde_json::from_str(&said).expect("JSON");
+        let seen: Vec<_> = lines.iter().map(|line| line["direction"].clone()).collect();
+        assert_eq!(seen, [direction], "{said}");
+    }
+}
+
 fn anna_of(domain: &str) -> String {
     format!("anna@{domain}")
 }

@@ -8,4 +8,5 @@ pub mod dns;
 pub mod person;
 pub mod service;
 pub mod stranger;
+pub mod way;
 pub mod zone;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::door::config::{PerAddress, ProxyProtocol};
 use crate::units::{Size, Span};
+use crate::xml::limits::Limits;
 
 /// The section `[s2s]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,16 @@ pub struct Config {
 }
 
 impl Config {
+    /// What one stanza of a server may be that has proved who it is.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            stanza_bytes_max: self.stanza_bytes_max.bytes(),
+            depth_max: self.depth_max,
+            attributes_max: self.attributes_max,
+            ..Limits::client()
+        }
+    }
+
     /// Keys with their values, and between which these may lie.
     pub fn bounds(&self) -> Vec<(&'static str, u64, RangeInclusive<u64>)> {
         let millis = u64::try_from(self.negotiation_timeout.get().as_millis()).unwrap_or(u64::MAX);

@@ -2,8 +2,13 @@
 //! is in `peer`.
 
 pub mod config;
+mod ending;
+pub mod heard;
+mod kept;
 mod pace;
 pub mod peer;
+mod resuming;
+mod reverse;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,6 +24,7 @@ use crate::door::addresses::Addresses;
 use crate::door::entry::Port;
 use crate::door::front::Front;
 use crate::door::s2s::config::Config;
+use crate::door::s2s::kept::Kept;
 use crate::door::s2s::peer::Peer;
 use crate::door::strangers::Strangers;
 use crate::drain::Drain;
@@ -46,6 +52,7 @@ pub struct S2s {
     starttls: HashMap<String, Arc<ServerConfig>>,
     direct: Arc<ServerConfig>,
     strangers: Strangers,
+    kept: Arc<Kept>,
     pub(super) stanzas: ::metrics::Counter,
 }
 
@@ -91,6 +98,7 @@ impl S2s {
             rooms,
             starttls,
             direct,
+            kept: Arc::default(),
             strangers: Strangers::new("other servers", metrics::S2S_REFUSED),
             stanzas: ::metrics::counter!(metrics::S2S_STANZAS_IN),
         })
@@ -142,11 +150,6 @@ impl S2s {
     }
 
     pub(super) fn limits_after(&self) -> Limits {
-        Limits {
-            stanza_bytes_max: self.config.stanza_bytes_max.bytes(),
-            depth_max: self.config.depth_max,
-            attributes_max: self.config.attributes_max,
-            ..Limits::client()
-        }
+        self.config.limits()
     }
 }

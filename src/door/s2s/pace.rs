@@ -1,13 +1,9 @@
 //! How fast a stream of another server is read: one that is over the rate of its
 //! domain is not read, until it is not over it any more.
 
-use std::io;
-
 use tokio::time::Instant;
 
 use crate::door::s2s::peer::Peer;
-use crate::net::connection::{Connection, Turn};
-use crate::net::outbox::Outbox;
 use crate::xmpp::stanza::Stanza;
 
 impl Peer<'_> {
@@ -30,17 +26,5 @@ impl Peer<'_> {
         if !rate.is_unlimited() {
             self.brake.count(&servers.incoming, (theirs, rate), (bytes, 1));
         }
-    }
-}
-
-/// One turn of a connection that is read, or only written to.
-pub(super) async fn turn(
-    connection: &mut Connection<()>,
-    words: &Outbox<()>,
-    is_held: bool,
-) -> io::Result<Turn> {
-    match is_held {
-        true => connection.write_out(words).await.map(|()| Turn::Finished),
-        false => connection.turn(words).await,
     }
 }

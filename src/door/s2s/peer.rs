@@ -9,43 +9,41 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info};
 
-use crate::door::c2s::FAREWELL_TIME_MAX;
 use crate::door::entry::Port;
 use crate::door::recent::Recent;
 use crate::door::s2s::S2s;
-use crate::door::s2s::pace::turn;
+use crate::door::s2s::kept::Entry;
+use crate::door::s2s::reverse::{Event, Reverse};
 use crate::drain::Drain;
 use crate::metrics;
 use crate::net::connection::{Connection, Turn};
-use crate::net::outbox::Outbox;
 use crate::net::peer_tls::Secured;
 use crate::net::socket::Socket;
 use crate::s2s_manager::arrivals::Arrived;
 use crate::s2s_manager::rates::Brake;
+use crate::s2s_manager::sending::Unread;
 use crate::s2s_manager::trust::View;
+use crate::session_manager::session::Held;
+use crate::stream::ack::TooHigh;
 use crate::stream::server::incoming::{Incoming, Input, Output};
 use crate::stream::server::{Channel, Pair, Proof, Verdict};
 use crate::xml::framer::{Frame, Framer};
 use crate::xmpp::error::{StreamCondition, StreamError};
 use crate::xmpp::stanza::Stanza;
 
-/// What may wait for a server that comes: answers to its proofs. One byte more
-/// closes it. A guess.
-const WORDS_BYTES_MAX: usize = 64 << 10;
-
 /// A connection of another server.
 pub struct Peer<'a> {
     pub(super) door: &'a S2s,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
     port: Port,
-    words: Outbox<()>,
-    framer: Framer,
-    machine: Incoming,
-    view: View,
+    pub(super) reverse: Reverse,
+    pub(super) framer: Framer,
+    pub(super) machine: Incoming,
+    pub(super) view: View,
     /// Questions to other servers that are not answered yet.
     asked: JoinSet<(Pair, Verdict)>,
     /// Since something was proved.
@@ -57,10 +55,12 @@ pub struct Peer<'a> {
     pub(super) brake: Brake,
     /// Bytes that were read and not counted yet.
     pub(super) read: usize,
+    /// Its place among the streams that may go on.
+    pub(super) entry: Option<Entry>,
 }
 
 /// Why nothing more is read.
-enum Over {
+pub(super) enum Over {
     /// The peer closed its stream.
     Closed,
     /// We end it: the last words are in the outbox.
@@ -75,7 +75,15 @@ enum Over {
 enum Next {
     Turn(io::Result<Turn>),
     Answer(Pair, Verdict),
+    Ours(Event),
     Nothing,
+}
+
+impl From<Unread> for Over {
+    /// A peer that lets so much wait is not negotiating.
+    fn from(_: Unread) -> Self {
+        Self::Closed
+    }
 }
 
 impl<'a> Peer<'a> {
@@ -85,7 +93,7 @@ impl<'a> Peer<'a> {
             door,
             address,
             port,
-            words: Outbox::new(WORDS_BYTES_MAX),
+            reverse: Reverse::new(&door.rooms.servers),
             framer: Framer::new(door.limits_before()),
             machine: Incoming::new(Channel::Plain),
             view: View::plain(Arc::clone(door.rooms.servers.trust())),
@@ -95,6 +103,7 @@ impl<'a> Peer<'a> {
             until: None,
             brake: Brake::default(),
             read: 0,
+            entry: None,
         }
     }
 
@@ -103,23 +112,14 @@ impl<'a> Peer<'a> {
         let write_timeout = self.door.rooms.servers.trust().config.write_timeout.get();
         let mut connection = Some(Connection::new(Socket::Plain(tcp), write_timeout));
         let over = self.listen(&mut connection, &mut drain).await;
-        let is_stopped = matches!(over, Over::Stopped);
-        match over {
-            Over::Lost(error) => debug!(%error, "connection lost"),
-            Over::Closed => self.words.finish("</stream:stream>".into()),
-            Over::Refused | Over::Stopped => {}
-        }
-        let Some(mut connection) = connection else { return };
-        // a peer that does not read its last words misses them
-        let _ = timeout(FAREWELL_TIME_MAX, connection.write_out(&self.words)).await;
-        if is_stopped {
-            // what it has said without knowing is not lost (RFC 6120 §4.4)
-            let _ = timeout(FAREWELL_TIME_MAX, self.hear_out(&mut connection)).await;
-        }
-        connection.shutdown().await;
+        self.end(connection, over).await;
     }
 
-    async fn listen(&mut self, connection: &mut Option<Connection<()>>, drain: &mut Drain) -> Over {
+    async fn listen(
+        &mut self,
+        connection: &mut Option<Connection<Held>>,
+        drain: &mut Drain,
+    ) -> Over {
         let deadline = Instant::now() + self.door.config.negotiation_timeout.get();
         if self.port == Port::DirectTls {
             match self.secure(connection, None, deadline).await {
@@ -141,6 +141,13 @@ impl<'a> Peer<'a> {
                     None => std::future::pending().await,
                 }
             };
+            let is_wanted = self.entry.as_ref().map(|entry| Arc::clone(&entry.is_wanted));
+            let taken_over = async {
+                match &is_wanted {
+                    Some(is_wanted) => is_wanted.notified().await,
+                    None => std::future::pending().await,
+                }
+            };
             let until = self.until;
             let expired = async {
                 match until {
@@ -157,6 +164,7 @@ impl<'a> Peer<'a> {
                     self.refuse(&StreamCondition::Reset.into());
                     return Over::Stopped;
                 }
+                () = taken_over => return Over::Lost(io::ErrorKind::ConnectionReset.into()),
                 () = expired => {
                     let words = "your certificate is not valid any more";
                     self.refuse(&StreamError::new(StreamCondition::Reset, words));
@@ -172,13 +180,24 @@ impl<'a> Peer<'a> {
                     Err(_) => Next::Nothing,
                 },
                 () = sleep_until(held.unwrap_or(deadline)), if held.is_some() => Next::Nothing,
-                turn = turn(open, &self.words, held.is_some()) => Next::Turn(turn),
+                event = self.reverse.next(held.is_some()) => Next::Ours(event),
+                turn = open.turn_held(self.reverse.wire(), held.is_some()) => Next::Turn(turn),
             };
             match next {
                 Next::Turn(Ok(Turn::Read)) | Next::Nothing => {}
+                // a stream that was not closed may go on
+                Next::Turn(Ok(Turn::Ended)) if self.entry.is_some() => {
+                    return Over::Lost(io::ErrorKind::UnexpectedEof.into());
+                }
                 Next::Turn(Ok(Turn::Ended)) => return Over::Closed,
                 Next::Turn(Ok(Turn::Finished)) => return Over::Refused,
                 Next::Turn(Err(error)) => return Over::Lost(error),
+                Next::Ours(Event::Taken(items)) => self.reverse.put(items),
+                Next::Ours(Event::Silent) => return Over::Lost(io::ErrorKind::TimedOut.into()),
+                Next::Ours(Event::Retire) => match self.reverse.retire(open).await {
+                    Ok(has_ended) => self.note_both_ways(!has_ended),
+                    Err(error) => return Over::Lost(error),
+                },
                 Next::Answer(pair, verdict) => {
                     let mut out = Vec::new();
                     self.machine.handle(Input::Verified(pair, verdict), &self.view, &mut out);
@@ -194,7 +213,7 @@ impl<'a> Peer<'a> {
     /// at, and until when is given back.
     async fn frames(
         &mut self,
-        connection: &mut Option<Connection<()>>,
+        connection: &mut Option<Connection<Held>>,
         deadline: Instant,
     ) -> Result<Option<Instant>, Over> {
         loop {
@@ -226,7 +245,7 @@ impl<'a> Peer<'a> {
     async fn act(
         &mut self,
         wishes: Vec<Output>,
-        connection: &mut Option<Connection<()>>,
+        connection: &mut Option<Connection<Held>>,
         deadline: Instant,
     ) -> Result<(), Over> {
         let mut wishes = VecDeque::from(wishes);
@@ -237,14 +256,33 @@ impl<'a> Peer<'a> {
                         arrived.arrival.note_stanza();
                     }
                     self.count(&stanza);
+                    self.reverse.note_stanza();
                     self.door.stanzas.increment(1);
                     self.route(stanza);
                 }
                 Output::Answer(stanza) => self.door.rooms.router.route(stanza),
-                Output::Send(bytes) => {
-                    // a peer that lets this much wait is not negotiating
-                    self.words.push(bytes, ()).map_err(|_| Over::Closed)?;
+                Output::Send(bytes) => self.reverse.say(bytes)?,
+                Output::BothWays(pair) => {
+                    let stands = self.stands(&pair);
+                    let is_used = self.reverse.begin(&pair, stands);
+                    self.note_both_ways(is_used);
                 }
+                Output::Counted(id) => {
+                    self.begin_to_count(id);
+                    // what went before is not counted, and must not wait any more
+                    let open = connection.as_mut().ok_or(Over::Closed)?;
+                    open.flush(self.reverse.wire()).await.map_err(Over::Lost)?;
+                    self.reverse.count();
+                }
+                Output::Resume(pair, id, h) => self.resume(pair, id, h).await?,
+                Output::Handled(h) => match self.reverse.acknowledge(h) {
+                    Ok(true) => self.note_both_ways(false),
+                    Ok(false) => {}
+                    Err(TooHigh) => {
+                        self.refuse(&StreamCondition::UndefinedCondition.into());
+                        return Err(Over::Refused);
+                    }
+                },
                 Output::Restart => {
                     self.framer.restart();
                     self.framer.set_limits(self.door.limits_after());
@@ -275,7 +313,7 @@ impl<'a> Peer<'a> {
                 Output::Close(words, error) => {
                     debug!(%error, "stream refused");
                     metrics::count(metrics::S2S_CLOSED, error.condition.word());
-                    self.words.finish(words);
+                    self.reverse.finish(words);
                     return Err(Over::Refused);
                 }
                 Output::Secure(domain) => {
@@ -294,12 +332,12 @@ impl<'a> Peer<'a> {
     /// §5.4.3.1).
     async fn secure(
         &mut self,
-        connection: &mut Option<Connection<()>>,
+        connection: &mut Option<Connection<Held>>,
         domain: Option<&str>,
         deadline: Instant,
     ) -> Result<(), Over> {
         let mut plain = connection.take().ok_or(Over::Closed)?;
-        plain.flush(&self.words).await.map_err(Over::Lost)?;
+        plain.flush(self.reverse.wire()).await.map_err(Over::Lost)?;
         let Socket::Plain(tcp) = plain.into_socket() else { return Err(Over::Closed) };
         let acceptor = TlsAcceptor::from(self.door.tls(domain));
         let late = |_| Over::Lost(io::ErrorKind::TimedOut.into());
@@ -311,40 +349,8 @@ impl<'a> Peer<'a> {
         Ok(())
     }
 
-    fn route(&mut self, stanza: Stanza) {
+    pub(super) fn route(&mut self, stanza: Stanza) {
         let order = self.recent.order(&stanza, std::time::Instant::now());
         self.door.rooms.router.route_foreign(stanza, order);
-    }
-
-    /// Takes what still comes, until the peer closes its stream.
-    async fn hear_out(&mut self, connection: &mut Connection<()>) {
-        loop {
-            let mut out = Vec::new();
-            match self.framer.next(&mut connection.buffer) {
-                Ok(Some(Frame::Element(raw))) => {
-                    self.machine.handle(Input::Element(&raw), &self.view, &mut out);
-                }
-                Ok(None) => match connection.read().await {
-                    Ok(Turn::Read) => {}
-                    Ok(Turn::Ended | Turn::Finished) | Err(_) => return,
-                },
-                Ok(Some(Frame::Close | Frame::Open(_))) | Err(_) => return,
-            }
-            for wish in out {
-                match wish {
-                    Output::Stanza(stanza) => self.route(stanza),
-                    Output::Close(..) => return,
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    /// The last words, after whatever waits. While the stream is open the
-    /// machine stays as it is: what still comes is heard out.
-    fn refuse(&mut self, error: &StreamError) {
-        debug!(%error, "stream refused");
-        metrics::count(metrics::S2S_CLOSED, error.condition.word());
-        self.words.finish(self.machine.fail(error, &self.door.speaker, &self.view));
     }
 }

@@ -22,6 +22,9 @@ pub enum Input<'a> {
     Secured,
     /// The answer to [`Output::Verify`].
     Verified(Pair, Verdict),
+    /// The answer to [`Output::Resume`]: its id, and how many stanzas the stream
+    /// before has taken; nothing: it is not known.
+    Resumed(String, Option<u32>),
 }
 
 /// What shall happen outside, in this order.
@@ -41,6 +44,16 @@ pub enum Output {
     Stanza(Stanza),
     /// An answer to a stanza that was none.
     Answer(Stanza),
+    /// Stanzas of the pair may be written to this stream (XEP-0288).
+    BothWays(Pair),
+    /// From here on the peer counts what we write (XEP-0198); by the id the
+    /// stream may go on.
+    Counted(Option<String>),
+    /// The stream of this pair with this id shall go on, and the peer has so
+    /// many of ours: find it, then say [`Input::Resumed`].
+    Resume(Pair, String, u32),
+    /// The peer has taken so many stanzas of ours.
+    Handled(u32),
     /// A proof was in vain.
     Failed,
     /// Write this, then close the stream.
@@ -79,6 +92,7 @@ pub(super) struct ExpectHeader {
     pub(super) ours: Option<Domain>,
     pub(super) theirs: Option<Domain>,
     pub(super) certified: Option<Domain>,
+    pub(super) is_both_ways: bool,
 }
 
 /// The end of a stream by our will.
@@ -106,8 +120,7 @@ impl From<StreamCondition> for End {
 impl Incoming {
     /// A stream of which nothing was read.
     pub fn new(channel: Channel) -> Self {
-        let state = ExpectHeader { channel, ours: None, theirs: None, certified: None };
-        Self { state: State::ExpectHeader(state) }
+        Self { state: State::ExpectHeader(ExpectHeader::new(channel, None, None)) }
     }
 
     /// Takes one step. All of `out` is carried out before the next.
@@ -116,12 +129,14 @@ impl Incoming {
         let next = match (state, input) {
             (State::ExpectHeader(state), Input::Opened(header)) => state.opened(header, world, out),
             (State::Securing(ours, theirs), Input::Secured) => {
-                let (ours, channel) = (Some(ours), Channel::Tls);
-                Ok(State::ExpectHeader(ExpectHeader { channel, ours, theirs, certified: None }))
+                Ok(State::ExpectHeader(ExpectHeader::new(Channel::Tls, Some(ours), theirs)))
             }
             (State::Open(state), Input::Element(raw)) => state.element(raw, world, out),
             (State::Open(state), Input::Verified(pair, verdict)) => {
                 state.verified(&pair, verdict, out)
+            }
+            (State::Open(state), Input::Resumed(id, handled)) => {
+                Ok(State::Open(state.resumed(&id, handled, out)))
             }
             // the answer to a question of a stream that was begun anew
             (state @ State::ExpectHeader(_), Input::Verified(..)) => Ok(state),
@@ -154,9 +169,29 @@ impl Incoming {
     pub fn is_proved(&self) -> bool {
         matches!(&self.state, State::Open(open) if open.is_proved())
     }
+
+    /// The pair of which the peer has proved its part by certificate.
+    pub fn certified(&self) -> Option<Pair> {
+        let State::Open(open) = &self.state else {
+            return None;
+        };
+        Some(Pair { ours: open.ours.clone(), theirs: open.certified.clone()? })
+    }
+
+    /// Stanzas of the peer that were taken, if it counts them.
+    pub fn handled(&self) -> Option<u32> {
+        match &self.state {
+            State::Open(open) => open.handled,
+            _ => None,
+        }
+    }
 }
 
 impl ExpectHeader {
+    fn new(channel: Channel, ours: Option<Domain>, theirs: Option<Domain>) -> Self {
+        Self { channel, ours, theirs, certified: None, is_both_ways: false }
+    }
+
     fn opened(self, header: &Header, world: &dyn World, out: &mut Vec<Output>) -> Step<State> {
         let id = world.id();
         let ours = header.to.as_deref().and_then(|to| Domain::parse(to).ok());
@@ -195,7 +230,7 @@ impl ExpectHeader {
         let version = if is_versioned { Version::One } else { Version::None };
         let to = header.from.as_deref();
         out.push(Output::Send(words::header(ours.as_str(), to, Some(&id), version)));
-        let open = Open {
+        let mut open = Open {
             channel: self.channel,
             id,
             ours,
@@ -204,10 +239,15 @@ impl ExpectHeader {
             pairs: Vec::new(),
             failures: 0,
             is_challenged: false,
+            is_both_ways: self.is_both_ways,
             handled: None,
         };
         if is_versioned {
             out.push(Output::Send(open.features(policy.flatten(), world).write()));
+        }
+        // behind our features, which the peer waits for
+        if let Some(theirs) = open.certified.clone() {
+            open.open_back(Pair { ours: open.ours.clone(), theirs }, out);
         }
         Ok(State::Open(open))
     }

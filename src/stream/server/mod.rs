@@ -2,12 +2,14 @@
 //! that we have opened (`outgoing`). Pure: clocks, sockets, certificates and
 //! random bits come in as arguments.
 
+mod back;
 pub mod features;
 pub mod incoming;
 pub mod key;
 mod open;
 pub mod outgoing;
 mod proving;
+mod said;
 pub mod words;
 
 use crate::stream::server::key::Secrets;
@@ -35,6 +37,8 @@ pub struct Policy {
     pub require_valid_certificate: bool,
     /// The exception: inside TLS, dialback does as well.
     pub dialback: bool,
+    /// One stream may carry the stanzas of both (XEP-0288).
+    pub bidirectional: bool,
 }
 
 /// How somebody has proved who he is.
@@ -79,6 +83,9 @@ pub trait World {
     fn secrets(&self) -> Secrets;
     /// An unpredictable stream id, never the same twice.
     fn id(&self) -> String;
+    /// For how many seconds a stream may go on after its connection was lost;
+    /// 0: it may not.
+    fn kept(&self) -> u64;
 }
 
 impl Proof {
@@ -149,3 +156,6 @@ fn condition(raw: &Raw) -> Box<str> {
         false => format!("{condition} ({})", text.escape_debug()).into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,14 @@
 //! A stream that has come and has a header: its elements, and its stanzas.
 
-use bytes::Bytes;
-
 use crate::stream::ack;
 use crate::stream::server::features::Features;
 use crate::stream::server::incoming::{Output, State, Step};
+use crate::stream::server::said::{self, Said};
 use crate::stream::server::{Channel, Pair, Policy, World, words};
 use crate::xml::head::Raw;
-use crate::xmpp::content::{Depth, taken};
 use crate::xmpp::error::{StreamCondition, StreamError};
 use crate::xmpp::jid::{Domain, Jid};
-use crate::xmpp::namespaces::{DIALBACK, SASL, SERVER, STREAM_MANAGEMENT, TLS};
-use crate::xmpp::stanza::{ReadError, Stanza};
+use crate::xmpp::namespaces::{BIDI, DIALBACK, SASL, SERVER, STREAM_MANAGEMENT, TLS};
 
 /// After a header: whoever speaks may prove himself, and others, at any time.
 #[derive(Debug)]
@@ -26,6 +23,9 @@ pub(super) struct Open {
     pub(super) pairs: Vec<(Pair, Standing)>,
     pub(super) failures: u32,
     pub(super) is_challenged: bool,
+    /// The peer takes our stanzas on this stream as soon as it has proved who
+    /// it is (XEP-0288).
+    pub(super) is_both_ways: bool,
     /// Stanzas that were taken, if the peer wants to know (XEP-0198).
     pub(super) handled: Option<u32>,
 }
@@ -47,7 +47,9 @@ impl Open {
             external: !is_plain && self.certified.is_none() && is_certain,
             dialback: policy.is_some_and(|policy| policy.accepts_dialback(self.channel))
                 || !is_plain && is_certain,
-            bidi: false,
+            bidi: !is_plain
+                && !self.is_proved()
+                && policy.is_some_and(|policy| policy.bidirectional),
             acks: self.certified.is_some(),
         }
     }
@@ -70,9 +72,9 @@ impl Open {
                 return Ok(State::Securing(self.ours, self.theirs));
             }
             (name, STREAM_MANAGEMENT) => {
-                let words = self.counted(name);
-                out.extend(words.map(Output::Send));
+                self.counted(name, raw, world, out)?;
             }
+            ("bidi", BIDI) if self.offers_bidi(world) => self.is_both_ways = true,
             ("auth" | "response" | "abort", SASL) => return self.sasl(raw, world, out),
             ("result", DIALBACK) if raw.attribute("type").is_none() => {
                 self.asked(raw, world, out)?;
@@ -93,19 +95,60 @@ impl Open {
         Ok(State::Open(self))
     }
 
-    /// What the peer wants to know of its stanzas. They are not remembered
-    /// when the stream has ended: it sends again what it does not know of.
-    fn counted(&mut self, name: &str) -> Option<Bytes> {
+    /// What the peer wants to know of its stanzas, and says of ours.
+    fn counted(
+        &mut self,
+        name: &str,
+        raw: &Raw,
+        world: &dyn World,
+        out: &mut Vec<Output>,
+    ) -> Step<()> {
+        let mut say = |words| out.push(Output::Send(words));
         match (name, self.handled) {
             ("enable", None) if self.is_proved() => {
                 self.handled = Some(0);
-                Some(ack::enabled())
+                let is_wanted = matches!(raw.attribute("resume").as_deref(), Some("true" | "1"));
+                let is_kept = is_wanted && self.certified.is_some() && world.kept() > 0;
+                let id = is_kept.then(|| world.id());
+                say(ack::enabled(id.as_deref().map(|id| (id, world.kept()))));
+                out.push(Output::Counted(id));
             }
-            ("enable", _) => Some(ack::failed("unexpected-request")),
-            ("resume", _) => Some(ack::failed("item-not-found")),
-            ("r", Some(handled)) => Some(ack::answer(handled)),
-            _ => None,
+            ("enable", _) => say(ack::failed("unexpected-request")),
+            ("resume", counted) => {
+                let h = raw.attribute("h").and_then(|h| h.parse().ok());
+                let id = raw.attribute("previd").filter(|_| counted.is_none());
+                match (id, h, self.certified.clone()) {
+                    (Some(id), Some(h), Some(theirs)) => {
+                        let pair = Pair { ours: self.ours.clone(), theirs };
+                        out.push(Output::Resume(pair, id.into_owned(), h));
+                    }
+                    _ => say(ack::failed("item-not-found")),
+                }
+            }
+            ("r", Some(handled)) => say(ack::answer(handled)),
+            ("a", Some(_)) => {
+                let h = raw.attribute("h").and_then(|h| h.parse().ok());
+                out.push(Output::Handled(h.ok_or(StreamCondition::BadFormat)?));
+            }
+            _ => {}
         }
+        Ok(())
+    }
+
+    /// The stream before goes on here, or is not known.
+    pub(super) fn resumed(mut self, id: &str, handled: Option<u32>, out: &mut Vec<Output>) -> Self {
+        self.handled = handled;
+        out.push(Output::Send(match handled {
+            Some(handled) => ack::resumed(id, handled),
+            None => ack::failed("item-not-found"),
+        }));
+        self
+    }
+
+    /// Whether both directions may use this stream, if the peer wants it now.
+    fn offers_bidi(&self, world: &dyn World) -> bool {
+        let policy = self.theirs.as_ref().and_then(|theirs| world.policy(theirs));
+        self.features(policy, world).bidi
     }
 
     pub(super) fn is_proved(&self) -> bool {
@@ -113,48 +156,23 @@ impl Open {
         self.certified.is_some() || self.pairs.iter().any(proved)
     }
 
-    /// RFC 6120 §8.1.1.2, §8.1.2.2.
     fn stanza(&self, raw: &Raw, world: &dyn World, out: &mut Vec<Output>) -> Step<()> {
         if !self.is_proved() {
             return Err(StreamCondition::NotAuthorized.into());
         }
-        let stanza = match Stanza::read(raw, SERVER) {
-            Ok(stanza) => stanza,
-            Err(ReadError::Bad(fault)) => {
-                let from = raw.attribute("from").and_then(|from| Jid::parse(&from).ok());
-                let Some(from) = from.filter(|from| self.speaks(from, &self.ours)) else {
-                    return Err(StreamCondition::InvalidFrom.into());
-                };
-                let answer =
-                    fault.answer(&from).and_then(|answer| Stanza::parse_bytes(answer).ok());
-                let to = raw.attribute("to").and_then(|to| Jid::parse(&to).ok());
-                let ours = to.unwrap_or_else(|| self.ours.clone().into());
-                out.extend(
-                    answer.map(|answer| Output::Answer(Stanza { from: Some(ours), ..answer })),
-                );
-                return Ok(());
-            }
-            Err(ReadError::WrongNamespace) if raw.head.is_prefixed => {
-                return Err(StreamCondition::BadNamespacePrefix.into());
-            }
-            Err(ReadError::NotAStanza | ReadError::WrongNamespace) => {
-                return Err(StreamCondition::UnsupportedStanzaType.into());
-            }
-        };
-        let (Some(from), Some(to)) = (&stanza.from, &stanza.to) else {
-            return Err(StreamCondition::ImproperAddressing.into());
-        };
-        let Ok(ours) = Domain::parse(to.domain()) else {
-            return Err(StreamCondition::ImproperAddressing.into());
-        };
-        if !self.speaks(from, &ours) {
-            return Err(StreamCondition::InvalidFrom.into());
+        match said::read(raw, &self.ours, |from, ours| self.speaks(from, ours), world)? {
+            Said::Stanza(stanza) => out.push(Output::Stanza(stanza)),
+            Said::Wrong(answer) => out.extend(answer.map(Output::Answer)),
         }
-        if !world.serves(ours.as_str()) {
-            return Err(StreamCondition::HostUnknown.into());
-        }
-        out.push(Output::Stanza(taken(stanza, SERVER, Depth::Content)));
         Ok(())
+    }
+
+    /// Our stanzas may use this stream for a pair that was proved: for the
+    /// first, for one queue of ours has one stream.
+    pub(super) fn open_back(&mut self, pair: Pair, out: &mut Vec<Output>) {
+        if std::mem::take(&mut self.is_both_ways) {
+            out.push(Output::BothWays(pair));
+        }
     }
 
     /// Whether this stream may speak for somebody to a domain of ours.

@@ -3,17 +3,16 @@
 
 use bytes::Bytes;
 
-use crate::stream::ack;
+use crate::stream::ack::{Acks, Previous};
+use crate::stream::server::back::Back;
 use crate::stream::server::features::Features;
 use crate::stream::server::incoming::Question;
 use crate::stream::server::words::{self, Version};
-use crate::stream::server::{
-    Channel, Pair, Policy, Proof, Verdict, World, check, condition, domain,
-};
+use crate::stream::server::{Channel, Pair, Policy, Proof, Verdict, World, check, condition};
 use crate::xml::head::{Header, Raw};
 use crate::xmpp::error::{StreamCondition, StreamError};
-use crate::xmpp::jid::Domain;
-use crate::xmpp::namespaces::{DIALBACK, SASL, SERVER, STREAM, STREAM_MANAGEMENT, TLS};
+use crate::xmpp::namespaces::{SASL, SERVER, STREAM, TLS};
+use crate::xmpp::stanza::Stanza;
 
 /// What the stream is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,19 +51,16 @@ pub enum Output {
     Handled(u32),
     /// It does not acknowledge them after all.
     Uncounted,
+    /// The stream may go on by another connection, under this id.
+    Kept(String),
+    /// A stanza of the peer for us (XEP-0288).
+    Stanza(Stanza),
+    /// An answer to a stanza of the peer that was none.
+    Answer(Stanza),
     /// The answer to the question.
     Answered(Verdict),
     /// The stream is of no use: write this, then close.
     Close(Bytes, Fault),
-}
-
-/// Whether stanzas are acknowledged (XEP-0198).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acks {
-    /// The peer can.
-    Offered,
-    /// It cannot.
-    None,
 }
 
 /// Why a stream to another server is of no use.
@@ -97,6 +93,7 @@ pub struct Outgoing {
     /// The id that the peer gave to the stream.
     id: String,
     has_tried_external: bool,
+    back: Back,
     state: State,
 }
 
@@ -112,6 +109,7 @@ enum State {
     /// After SASL, as the two above.
     ExpectLastHeader,
     ExpectLastFeatures,
+    ExpectResumed,
     ExpectResult,
     ExpectVerdict,
     Established,
@@ -121,8 +119,24 @@ enum State {
 impl Outgoing {
     /// A stream of which nothing was said yet.
     pub fn new(pair: Pair, policy: Policy, purpose: Purpose, channel: Channel) -> Self {
-        let (id, has_tried_external) = (String::new(), false);
-        Self { pair, policy, purpose, channel, id, has_tried_external, state: State::Start }
+        let (id, has_tried_external, back) = (String::new(), false, Back::default());
+        Self { pair, policy, purpose, channel, id, has_tried_external, back, state: State::Start }
+    }
+
+    /// As above; the stream before shall go on if the peer still knows it.
+    pub fn resuming(mut self, previous: Option<Previous>) -> Self {
+        self.back.previous = previous;
+        self
+    }
+
+    /// Whether the peer may send its stanzas on this stream.
+    pub fn is_both_ways(&self) -> bool {
+        self.back.is_open
+    }
+
+    /// Stanzas of the peer that were taken, if it counts them.
+    pub fn handled(&self) -> Option<u32> {
+        self.back.handled
     }
 
     /// Takes one step. All of `out` is carried out before the next.
@@ -175,13 +189,25 @@ impl Outgoing {
             (State::ExpectSuccess, Input::Element(raw)) => self.judged(raw, world, out),
             (State::ExpectLastFeatures, Input::Element(raw)) => {
                 let features = Features::read(raw).ok_or_else(unexpected)?;
+                if let Some(words) = self.back.resume().filter(|_| features.acks) {
+                    self.state = State::ExpectResumed;
+                    out.push(Output::Send(words));
+                    return Ok(());
+                }
                 let acks = if features.acks { Acks::Offered } else { Acks::None };
+                self.establish(Proof::Certificate, acks, out);
+                Ok(())
+            }
+            (State::ExpectResumed, Input::Element(raw)) => {
+                let acks = self.back.resumed(raw)?;
                 self.establish(Proof::Certificate, acks, out);
                 Ok(())
             }
             (State::ExpectResult, Input::Element(raw)) => self.result(raw, out),
             (State::ExpectVerdict, Input::Element(raw)) => self.verdict(raw, out),
-            (State::Established, Input::Element(raw)) => Self::beside(raw, out),
+            (State::Established, Input::Element(raw)) => {
+                self.back.hear(raw, &self.pair, world, out)
+            }
             _ => Err(unexpected()),
         }
     }
@@ -235,6 +261,11 @@ impl Outgoing {
         if !self.believes(world) {
             return Err(Fault::Certificate);
         }
+        if features.bidi && self.policy.bidirectional {
+            // before any proof (XEP-0288 §2.2)
+            self.back.is_open = true;
+            out.push(Output::Send(words::bidi()));
+        }
         if features.external && !self.has_tried_external {
             self.has_tried_external = true;
             self.state = State::ExpectSuccess;
@@ -285,7 +316,7 @@ impl Outgoing {
     }
 
     fn result(&mut self, raw: &Raw, out: &mut Vec<Output>) -> Result<(), Fault> {
-        match self.about(raw, "result")? {
+        match words::answered(raw, "result", &self.pair).ok_or_else(unexpected)? {
             None => Ok(()),
             Some(Verdict::Valid) => {
                 self.establish(Proof::Dialback, Acks::None, out);
@@ -301,47 +332,19 @@ impl Outgoing {
         if raw.attribute("id").is_none_or(|id| id != question.id) {
             return Err(unexpected());
         }
-        if let Some(verdict) = self.about(raw, "verify")? {
+        if let Some(verdict) = words::answered(raw, "verify", &self.pair).ok_or_else(unexpected)? {
             self.state = State::Over;
             out.push(Output::Answered(verdict));
         }
         Ok(())
     }
 
-    /// What a dialback answer says; `None`: it is about others.
-    fn about(&self, raw: &Raw, name: &str) -> Result<Option<Verdict>, Fault> {
-        let word = raw.attribute("type");
-        let Some(word) = word.filter(|_| raw.is(name, DIALBACK, SERVER)) else {
-            return Err(unexpected());
-        };
-        let is = |name: &str, expected: &Domain| domain(raw, name).as_ref() == Some(expected);
-        let is_ours = is("from", &self.pair.theirs) && is("to", &self.pair.ours);
-        Ok(is_ours.then(|| Verdict::read(&word)))
-    }
-
     fn establish(&mut self, proof: Proof, acks: Acks, out: &mut Vec<Output>) {
         self.state = State::Established;
         out.push(Output::Established(proof, acks));
     }
-
-    /// What the peer says while it gets our stanzas.
-    fn beside(raw: &Raw, out: &mut Vec<Output>) -> Result<(), Fault> {
-        let number = |name: &str| raw.attribute(name).and_then(|text| text.parse().ok());
-        match (raw.name(), &*raw.ns(SERVER)) {
-            ("a", STREAM_MANAGEMENT) => {
-                out.push(Output::Handled(number("h").ok_or_else(unexpected)?));
-            }
-            // it has sent no stanza, for it may not
-            ("r", STREAM_MANAGEMENT) => out.push(Output::Send(ack::answer(0))),
-            ("failed", STREAM_MANAGEMENT) => out.push(Output::Uncounted),
-            // a stanza, on a stream that carries only ours (RFC 6120 §4.5)
-            (_, SERVER) => return Err(Fault::Spoke(StreamCondition::NotAuthorized.into())),
-            _ => {}
-        }
-        Ok(())
-    }
 }
 
-fn unexpected() -> Fault {
+pub(super) fn unexpected() -> Fault {
     Fault::Spoke(StreamCondition::UnsupportedStanzaType.into())
 }

@@ -89,6 +89,7 @@ impl Open {
             ours: Some(self.ours),
             theirs: Some(theirs.clone()),
             certified: Some(theirs),
+            is_both_ways: self.is_both_ways,
         }))
     }
 
@@ -133,7 +134,8 @@ impl Open {
             None if is_certain => {
                 say(Ok(Verdict::Valid));
                 out.push(Output::Proved(pair.theirs.clone(), Proof::Certificate));
-                self.pairs.push((pair, Standing::Proved));
+                self.pairs.push((pair.clone(), Standing::Proved));
+                self.open_back(pair, out);
             }
             None => {
                 self.pairs.push((pair.clone(), Standing::Asked));
@@ -158,6 +160,7 @@ impl Open {
         if verdict == Verdict::Valid {
             *standing = Standing::Proved;
             out.push(Output::Proved(pair.theirs.clone(), Proof::Dialback));
+            self.open_back(pair.clone(), out);
             return Ok(State::Open(self));
         }
         self.pairs.retain(|(known, _)| known != pair);

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 
 use crate::stream::sasl;
-use crate::stream::server::{Pair, Verdict};
+use crate::stream::server::{Pair, Verdict, domain};
 use crate::xml::escape::{escape_attribute, escape_text};
+use crate::xml::head::Raw;
 use crate::xmpp::error::{StanzaCondition, StanzaError};
+use crate::xmpp::jid::Domain;
 use crate::xmpp::namespaces::{BIDI, DIALBACK, SASL, SERVER, STREAM, TLS};
 
 /// Whether our header says the version (RFC 6120 §4.7.5).
@@ -97,6 +99,15 @@ pub fn result_answer(pair: &Pair, verdict: Result<Verdict, StanzaCondition>) -> 
 /// What we say to `theirs` about a key that we may have made.
 pub fn verify_answer(pair: &Pair, id: &str, verdict: Result<Verdict, StanzaCondition>) -> Bytes {
     answer("verify", pair, Some(id), verdict)
+}
+
+/// What an answer of `theirs` says of a key; nothing within: it is about others.
+/// Nothing at all: it is none.
+pub fn answered(raw: &Raw, name: &str, pair: &Pair) -> Option<Option<Verdict>> {
+    let word = raw.attribute("type").filter(|_| raw.is(name, DIALBACK, SERVER))?;
+    let is = |name: &str, expected: &Domain| domain(raw, name).as_ref() == Some(expected);
+    let is_ours = is("from", &pair.theirs) && is("to", &pair.ours);
+    Some(is_ours.then(|| Verdict::read(&word)))
 }
 
 fn answer(
