@@ -323,10 +323,12 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
     }
 
     /// This node stops: links end after what waits for them. Says how many
-    /// there were.
+    /// there were that we had opened.
     pub fn stop(&self) -> usize {
         self.lock().is_stopping = true;
-        self.all().iter().map(|link| self.end(link)).count()
+        let all = self.all();
+        all.iter().for_each(|link| self.end(link));
+        all.iter().filter(|link| link.carrier == Carrier::Opened).count()
     }
 
     /// Whether it has.
