@@ -143,7 +143,7 @@ pub async fn serve(mut config: Config, metrics: PrometheusHandle) -> Result<(), 
         .collect();
     let features = xep::features(&extensions);
     let local = LocalRouter::new(extensions, Arc::clone(&rooms));
-    let components = components::of(&config, &cluster, &ring);
+    let components = components::of(&config, &cluster, &made_up);
     let servers = Servers::new(&config, &ring, &certificates, &rooms, &components)?;
     let (links, arrivals) = (Arc::clone(&servers.links), Arc::clone(&servers.arrivals));
     let router = Router::new(

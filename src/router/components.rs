@@ -20,6 +20,7 @@ use crate::metrics;
 use crate::net::outbox::Outbox;
 use crate::router::balance::{self, Balance, Candidate};
 use crate::router::instance::{Instance, InstanceNumber, Left, Passed};
+use crate::session_manager::made_up::{MadeUp, Secret};
 use crate::session_manager::session::Seat;
 use crate::xmpp::error::{StreamCondition, StreamError};
 use crate::xmpp::jid::Domain;
@@ -84,7 +85,7 @@ pub struct Components {
     /// Who hears the presence of others.
     watchers: Vec<(Domain, Watches)>,
     /// Proves what we have written ourselves; the same on all nodes.
-    secret: [u8; 32],
+    secret: Arc<MadeUp>,
     /// Computed when they are asked for, and again when anything has changed.
     balances: DashMap<Box<str>, (Stamp, Arc<Balance>)>,
     /// Held while somebody gets a name.
@@ -97,7 +98,7 @@ impl Components {
         cluster: Arc<Cluster>,
         rules: BTreeMap<Domain, Rules>,
         policies: balance::Config,
-        secret: [u8; 32],
+        secret: Arc<MadeUp>,
     ) -> Self {
         let delegated = rules.iter().flat_map(|(domain, rules)| {
             rules.delegation.iter().map(|ns| (ns.as_str().into(), domain.clone()))
@@ -221,8 +222,8 @@ impl Components {
     }
 
     /// Proves what we have written ourselves.
-    pub fn secret(&self) -> &[u8; 32] {
-        &self.secret
+    pub fn secret(&self) -> Secret {
+        self.secret.secret()
     }
 
     /// How the stanzas for a domain are shared among the instances of now;

@@ -48,7 +48,7 @@ impl Router {
         };
         let Ok(host) = Domain::parse(whom.domain()) else { return Some(request) };
         let asked = Asked { by, whom, id };
-        let id = asked.written(domain.as_str(), self.components.secret());
+        let id = asked.written(domain.as_str(), &self.components.secret());
         let payload = forwarded(&request, "delegation", DELEGATION);
         let (from, to) = (Some(host.into()), Some(domain.clone().into()));
         let wrapped = Stanza::new(Kind::Iq(IqType::Set), from, to, payload);
@@ -61,7 +61,7 @@ impl Router {
     pub(super) fn answered_for_us(&self, answer: &Stanza) {
         let Some(by) = answer.from.as_ref().map(Jid::domain) else { return };
         let id = answer.id.as_deref().unwrap_or_default();
-        let Some(asked) = Asked::read(id, by, self.components.secret()) else { return };
+        let Some(asked) = Asked::read(id, by, &self.components.secret()) else { return };
         let Asked { by, whom, id } = asked;
         let inner = match answer.kind {
             Kind::Iq(IqType::Result) => inside(answer, "delegation", DELEGATION).flatten(),

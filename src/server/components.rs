@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::cluster::handle::Cluster;
-use crate::cluster::keyring::Keyring;
 use crate::config::Config;
 use crate::door::component::Door;
 use crate::net::tls::Certificates;
 use crate::router::Router;
 use crate::router::components::{Components, Rules, Watches};
+use crate::session_manager::made_up::MadeUp;
 use crate::stream::component::Secret;
 use crate::xmpp::jid::Domain;
 
 /// The components, of which none is connected yet.
-pub(super) fn of(config: &Config, cluster: &Arc<Cluster>, ring: &Keyring) -> Arc<Components> {
+pub(super) fn of(
+    config: &Config,
+    cluster: &Arc<Cluster>,
+    made_up: &Arc<MadeUp>,
+) -> Arc<Components> {
     let rules = config.component.all_domains().map(|(domain, component)| {
         // what one answers for us, it answers by its own domain
         let is_first = config.component.domains.contains_key(domain);
@@ -27,7 +31,7 @@ pub(super) fn of(config: &Config, cluster: &Arc<Cluster>, ring: &Keyring) -> Arc
         (domain.clone(), rules)
     });
     let policies = config.domain_balancing.clone();
-    Arc::new(Components::new(Arc::clone(cluster), rules.collect(), policies, *ring.made_up()))
+    Arc::new(Components::new(Arc::clone(cluster), rules.collect(), policies, Arc::clone(made_up)))
 }
 
 /// Their door.
