@@ -241,7 +241,7 @@ impl Shelf {
 
     fn hashed(&self) -> [u8; 32] {
         let named = self.by_domain.iter().map(|(domain, key)| (domain.as_str(), key));
-        let leaf = |key: &CertifiedKey| key.cert.first().map(|leaf| Sha256::digest(leaf));
+        let leaf = |key: &CertifiedKey| key.cert.first().map(Sha256::digest);
         let all = named.chain(self.fallback.iter().map(|key| ("", key)));
         let mut all: Vec<_> = all.map(|(domain, key)| (domain, leaf(key))).collect();
         all.sort_unstable();

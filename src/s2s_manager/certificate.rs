@@ -146,6 +146,9 @@ impl Roots {
 /// Says whether a certificate of a chain is one that is wanted in it.
 pub(super) type Wanted<'a> = &'a dyn Fn(&CertificateDer<'_>) -> bool;
 
+/// Says whether a path from a certificate to an anchor is one that will do.
+type PathRule<'a> = dyn Fn(&VerifiedPath<'_>) -> Result<(), webpki::Error> + 'a;
+
 /// Whether a chain, a server's own certificate first, leads to one of these; and
 /// in between, or there, to one that is wanted.
 pub(super) fn verify(
@@ -168,8 +171,7 @@ pub(super) fn verify(
             false => Err(webpki::Error::UnknownIssuer),
         }
     };
-    let has_wanted: Option<&dyn Fn(&VerifiedPath<'_>) -> Result<(), webpki::Error>> =
-        Some(&is_wanted);
+    let is_wanted: &PathRule<'_> = &is_wanted;
     let verify = |usage: KeyUsage| {
         let verified = certificate.verify_for_usage(
             ALL_VERIFICATION_ALGS,
@@ -178,7 +180,7 @@ pub(super) fn verify(
             now,
             usage,
             None,
-            has_wanted,
+            Some(is_wanted),
         );
         verified.map(|_| ())
     };
