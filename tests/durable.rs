@@ -54,8 +54,8 @@ fn many_changes_of_one_row_on_all_nodes_end_in_the_same() {
     };
     assert_eq!(
         rows(&nodes.list[0]),
-        vec![Some(4 + 3); 3],
-        "tombstones are rows, and each node has one"
+        vec![Some(4 + 3 + 1); 3],
+        "tombstones are rows, each node has one, and the cluster has a secret"
     );
 }
 
@@ -104,12 +104,14 @@ fn a_full_disk_refuses_changes_loses_nothing_and_recovers() {
 #[test]
 fn a_backup_brings_back_what_is_missing_and_older_values_if_wanted() {
     let mut nodes = Nodes::start(2);
+    let rows = |node: &support::Node| node.status()?["nodes"][0]["durable_rows"].as_u64();
+    wait_for("two nodes and a secret", || nodes.list.iter().all(|node| rows(node) == Some(3)));
     for user in ["removed", "changed", "kept"] {
         nodes.account(user, "first");
     }
     let file = nodes.folder.path().join("backup");
     let path = file.to_str().expect("text").to_owned();
-    assert_eq!(nodes.list[0].jabiru(&["backup", &path], ""), "3 rows backed up\n");
+    assert_eq!(nodes.list[0].jabiru(&["backup", &path], ""), "4 rows backed up\n", "and a secret");
     let mode = std::fs::metadata(&file).expect("a file").permissions();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
     let jid = |user: &str| format!("{user}@{DOMAIN}");
@@ -139,7 +141,7 @@ fn a_backup_brings_back_what_is_missing_and_older_values_if_wanted() {
     assert!(!is_done && said.contains("/nowhere/backup: No such file"), "{said}");
     assert_eq!(nodes.list[0].accounts(), [jid("changed"), jid("kept"), jid("new")]);
 
-    let done = (true, "1 row restored, 2 rows left as they are\n".to_owned());
+    let done = (true, "1 row restored, 3 rows left as they are\n".to_owned());
     assert_eq!(restore(&nodes.list[1], &[&path]), done);
     let all = [jid("changed"), jid("kept"), jid("new"), jid("removed")];
     nodes.list.iter().for_each(|node| assert_eq!(node.accounts(), all));
@@ -147,7 +149,7 @@ fn a_backup_brings_back_what_is_missing_and_older_values_if_wanted() {
     assert_eq!(restore(&nodes.list[0], &[&path, "--overwrite"]), done);
     assert_eq!(
         restore(&nodes.list[0], &[&path, "--overwrite"]).1,
-        "0 rows restored, 3 rows left as they are\n"
+        "0 rows restored, 4 rows left as they are\n"
     );
     nodes.wait_until_all_agree();
 
@@ -158,7 +160,7 @@ fn a_backup_brings_back_what_is_missing_and_older_values_if_wanted() {
     }
     nodes.list.iter_mut().for_each(support::Node::start);
     nodes.wait_until_all_agree();
-    assert_eq!(restore(&nodes.list[0], &[&path]).1, "3 rows restored, 0 rows left as they are\n");
+    assert_eq!(restore(&nodes.list[0], &[&path]).1, "4 rows restored, 0 rows left as they are\n");
     let all = [jid("changed"), jid("kept"), jid("removed")];
     nodes.list.iter().for_each(|node| assert_eq!(node.accounts(), all));
 }
@@ -188,8 +190,8 @@ fn a_node_that_was_away_for_too_long_gives_up_what_was_removed() {
         node.status().map(|status| status["nodes"][0]["durable_rows"].as_u64())
     };
     for node in &nodes.list[..2] {
-        // an account, and three nodes
-        wait_for("the tombstone is gone", || rows(node) == Some(Some(1 + 3)));
+        // an account, three nodes, and the secret of the cluster
+        wait_for("the tombstone is gone", || rows(node) == Some(Some(1 + 3 + 1)));
     }
     // once with its own files, once with an old copy of them
     for time in 1..=2 {

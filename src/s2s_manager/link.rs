@@ -36,6 +36,7 @@ pub struct Link<T> {
     last: AtomicU64,
     stands: Mutex<Option<Stands>>,
     held: AtomicBool,
+    unread: AtomicBool,
 }
 
 /// What carries a link.
@@ -97,6 +98,7 @@ impl<T> Link<T> {
             last: AtomicU64::new(0),
             stands: Mutex::default(),
             held: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
         }
     }
 
@@ -118,9 +120,18 @@ impl<T> Link<T> {
         }
     }
 
-    /// Whether what waits for it waits for its rate.
+    /// Whether what comes the other way on its stream is not read now, for it is
+    /// over its rate. (A stream that has come counts itself.)
+    pub fn note_unread(&self, is_unread: bool) {
+        let has_begun = self.unread.swap(is_unread, Ordering::Relaxed) != is_unread && is_unread;
+        if has_begun && self.carrier == Carrier::Opened {
+            metrics::count(metrics::S2S_HELD, "incoming");
+        }
+    }
+
+    /// Whether one of its directions is held to its rate.
     pub fn is_held(&self) -> bool {
-        self.held.load(Ordering::Relaxed)
+        self.held.load(Ordering::Relaxed) || self.unread.load(Ordering::Relaxed)
     }
 
     /// The first of what waits. Only whoever writes to the link may ask.

@@ -153,6 +153,7 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
             let theirs = self.link.pair.theirs.as_str();
             let held = self.writes.held_until(self.link);
             let unread = self.reads.unread_until();
+            self.link.note_unread(unread.is_some());
             let rest = match held.into_iter().chain(unread).min() {
                 // what waits is not idle
                 Some(held) => held.saturating_duration_since(Instant::now()),

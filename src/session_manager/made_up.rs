@@ -67,12 +67,13 @@ impl MadeUp {
     }
 
     /// Writes it, if nobody has, as soon as this node knows what the others
-    /// know.
+    /// know. Of several nodes its home does.
     pub async fn keep(self: Arc<Self>) {
         joined(self.durable.cluster()).await;
         loop {
             match self.durable.all_of(Table::Settings, NAME) {
                 Ok(rows) if first(&rows).is_some() => return,
+                Ok(_) if !self.is_home() => {}
                 Ok(_) => {
                     if let Err(error) = self.write().await {
                         warn!(%error, "the secret of made-up accounts cannot be written");
@@ -82,6 +83,14 @@ impl MadeUp {
             }
             tokio::time::sleep(TRY_INTERVAL).await;
         }
+    }
+
+    /// Whether it is ours to write, and nobody has written what we do not know.
+    fn is_home(&self) -> bool {
+        let cluster = self.durable.cluster();
+        let members = cluster.members();
+        members.home(NAME.as_bytes()) == cluster.me().id
+            && members.others().all(|other| self.durable.has_met(other.node.id))
     }
 
     async fn write(&self) -> Result<(), ChangeError> {

@@ -30,24 +30,35 @@ fn hear_all(one: &mut Person, from: &Person) -> String {
     heard
 }
 
-/// Of the streams of one direction, whose are held back.
+/// Of the streams that were opened by one side, whose are held back.
 fn held(service: &Service, direction: &str) -> Vec<String> {
     let said = service.nodes.list[0].jabiru(&["s2s", "--json"], "");
     let lines: Vec<serde_json::Value> = serde_json::from_str(&said).expect("JSON");
-    let held = lines
-        .iter()
-        .filter(|line| line["direction"] == *direction && line["is_held"].as_bool() == Some(true));
+    let held = lines.iter().filter(|line| {
+        let has_opened = line["direction"].as_str().is_some_and(|one| one.starts_with(direction));
+        has_opened && line["is_held"].as_bool() == Some(true)
+    });
     held.map(|line| line["theirs"][0].as_str().expect("a domain").to_owned()).collect()
 }
 
-fn services(rate: &str) -> Vec<Service> {
+fn services(rate: &str, rules: &str) -> Vec<Service> {
     let slow = format!("[s2s_manager.domains.\"b.example\"]\n{rate} = {{ {RATE} }}\n");
-    start(vec![Plan::new("a.example").more(&slow), Plan::new("b.example"), Plan::new("c.example")])
+    let ours = Plan::new("a.example").rules(rules).more(&slow);
+    start(vec![ours, Plan::new("b.example"), Plan::new("c.example")])
 }
 
 #[test]
 fn a_server_that_sends_too_much_is_read_at_its_rate_and_others_are_not_slowed() {
-    let services = services("incoming_rate");
+    is_read_at_its_rate("bidirectional = false");
+}
+
+#[test]
+fn also_where_one_stream_carries_both_ways() {
+    is_read_at_its_rate("");
+}
+
+fn is_read_at_its_rate(rules: &str) {
+    let services = services("incoming_rate", rules);
     let mut juliet = Person::online(&services[0], 0, "juliet");
     let mut romeo = Person::online(&services[1], 0, "romeo");
     let mut tybalt = Person::online(&services[2], 0, "tybalt");
@@ -75,16 +86,32 @@ fn a_server_that_sends_too_much_is_read_at_its_rate_and_others_are_not_slowed() 
 
 #[test]
 fn a_server_is_sent_no_more_than_its_rate_and_others_are_sent_all() {
-    let services = services("outgoing_rate");
+    is_sent_no_more("bidirectional = false", "to", |_, _| {});
+}
+
+#[test]
+fn also_on_a_stream_that_it_has_opened() {
+    // whoever speaks first opens the stream
+    is_sent_no_more("", "from", |juliet, other| {
+        other.say_to(juliet, "hello");
+        juliet.hears("hello");
+    });
+}
+
+fn is_sent_no_more(rules: &str, opened: &str, begin: fn(&mut Person, &mut Person)) {
+    let services = services("outgoing_rate", rules);
     let mut juliet = Person::online(&services[0], 0, "juliet");
     let mut romeo = Person::online(&services[1], 0, "romeo");
     let mut tybalt = Person::online(&services[2], 0, "tybalt");
+    for other in [&mut romeo, &mut tybalt] {
+        begin(&mut juliet, other);
+    }
     let begin = Instant::now();
     say_all(&mut juliet, &romeo);
-    wait_for("it is held back", || held(&services[0], "to") == ["b.example"]);
+    wait_for("it is held back", || held(&services[0], opened) == ["b.example"]);
     say_all(&mut juliet, &tybalt);
     hear_all(&mut tybalt, &juliet);
-    assert_eq!(held(&services[0], "to"), ["b.example"], "the other is still held");
+    assert_eq!(held(&services[0], opened), ["b.example"], "the other is still held");
     hear_all(&mut romeo, &juliet);
     assert!(begin.elapsed() >= TAKES, "{:?}", begin.elapsed());
     let table = services[0].nodes.list[0].jabiru(&["s2s"], "");

@@ -77,7 +77,7 @@ struct Gone {
 
 fn while_a_node_goes(go: fn(&mut Node)) -> Gone {
     let mut services = start(vec![
-        Plan::new("a.example").nodes(3).rules("links_per_pair_max = 2"),
+        Plan::new("a.example").nodes(3).rules("links_per_pair_max = 2\nbidirectional = false"),
         Plan::new("b.example"),
     ]);
     let mut romeo = Person::online(&services[1], 0, "romeo");

@@ -13,6 +13,7 @@ impl Peer<'_> {
         if let Some(arrived) = &self.arrived {
             arrived.arrival.note_held(held.is_some());
         }
+        self.reverse.note_unread(held.is_some());
         held.map(Instant::from_std)
     }
 

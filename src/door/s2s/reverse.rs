@@ -116,6 +116,13 @@ impl Reverse {
         }
     }
 
+    /// Whether what comes on this stream is not read now.
+    pub(super) fn note_unread(&self, is_unread: bool) {
+        if let Some(link) = &self.link {
+            link.note_unread(is_unread);
+        }
+    }
+
     /// From here on the peer counts.
     pub(super) fn count(&mut self) {
         self.sending.count();
