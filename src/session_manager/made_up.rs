@@ -11,13 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tracing::warn;
+use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
 use crate::cluster::durable::change::{Change, ChangeError};
 use crate::cluster::durable::{Durable, Table, key_of};
 use crate::cluster::joining::joined;
 use crate::cluster::keyring::Keyring;
+use crate::cluster::members::Member;
 
 /// The name of the setting; behind it in the key are the time of writing and a
 /// random number.
@@ -67,30 +68,33 @@ impl MadeUp {
     }
 
     /// Writes it, if nobody has, as soon as this node knows what the others
-    /// know. Of several nodes its home does.
+    /// know. Of several nodes the one with the first name does, whatever state the
+    /// others are in: all may have begun at once.
     pub async fn keep(self: Arc<Self>) {
         joined(self.durable.cluster()).await;
         loop {
             match self.durable.all_of(Table::Settings, NAME) {
                 Ok(rows) if first(&rows).is_some() => return,
-                Ok(_) if !self.is_home() => {}
+                Ok(_) if !self.is_ours() => {}
                 Ok(_) => {
                     if let Err(error) = self.write().await {
                         warn!(%error, "the secret of made-up accounts cannot be written");
                     }
                 }
-                Err(error) => warn!(%error, "the secret of made-up accounts cannot be read"),
+                // the store has said so itself
+                Err(error) => debug!(%error, "the secret of made-up accounts cannot be read"),
             }
             tokio::time::sleep(TRY_INTERVAL).await;
         }
     }
 
     /// Whether it is ours to write, and nobody has written what we do not know.
-    fn is_home(&self) -> bool {
+    fn is_ours(&self) -> bool {
         let cluster = self.durable.cluster();
-        let members = cluster.members();
-        members.home(NAME.as_bytes()) == cluster.me().id
-            && members.others().all(|other| self.durable.has_met(other.node.id))
+        let (members, me) = (cluster.members(), &cluster.me().name);
+        let is_behind =
+            |other: &Member| *me < other.node.name && self.durable.has_met(other.node.id);
+        members.others().all(is_behind)
     }
 
     async fn write(&self) -> Result<(), ChangeError> {
