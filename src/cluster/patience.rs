@@ -39,8 +39,13 @@ impl RoundTrip {
     }
 
     /// How long a link may be silent: where the way is slow, so long as what
-    /// was lost there takes to be sent again, and that twice.
+    /// was lost there takes to be sent again, and that twice; before the first
+    /// answer, as long as any way may take, for whoever was dialed hears nothing
+    /// more until its own greeting has arrived.
     pub(super) fn silence(&self, settings: &Settings) -> Duration {
+        if self.begun.is_none() {
+            return settings.silence_max.max(settings.taken_max);
+        }
         let slow = self.time().saturating_sub(QUICK) * TIMES;
         settings.silence_max.max(slow.min(settings.taken_max))
     }
@@ -150,6 +155,19 @@ mod tests {
         }
         trip.note(at(2_200), Duration::from_millis(85));
         assert_eq!(trip.time(), Duration::from_millis(80));
+    }
+
+    #[test]
+    fn a_link_may_be_silent_as_long_as_its_way_may_take() {
+        let settings = Settings::default();
+        let check = |trip: RoundTrip, millis| {
+            assert_eq!(trip.silence(&settings), Duration::from_millis(millis));
+        };
+        // a way of two thirds of a second is longer than 600 ms
+        check(RoundTrip::default(), 3_000);
+        check(trip(100), 600);
+        check(trip(650), 2_000);
+        check(trip(2_000), 3_000);
     }
 
     #[test]
