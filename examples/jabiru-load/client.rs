@@ -46,7 +46,13 @@ pub struct Dialer {
     tls: Arc<ClientConfig>,
     /// Where tickets are wanted: the devices of those who were there.
     remembered: Arc<Mutex<HashMap<usize, Arc<ClientConfig>>>>,
+    /// Salted passwords, by user and salt.
+    salted: Salted,
 }
+
+/// Clients may keep them (RFC 5802, section 3), and these do: thousands of
+/// devices reckon each on its own, and here one core would for all.
+type Salted = Arc<Mutex<HashMap<(String, Vec<u8>), Vec<u8>>>>;
 
 impl Dialer {
     pub fn new(target: &Target) -> anyhow::Result<Dialer> {
@@ -61,7 +67,7 @@ impl Dialer {
             config.alpn_protocols = vec![b"xmpp-client".to_vec()];
         }
         let (target, remembered) = (target.clone(), Arc::default());
-        Ok(Dialer { target, tls: Arc::new(config), remembered })
+        Ok(Dialer { target, tls: Arc::new(config), remembered, salted: Arc::default() })
     }
 
     /// What this session's device knows of the server.
@@ -112,10 +118,12 @@ impl Dialer {
             match self.target.mechanism {
                 Mechanism::Plain => client.plain(&user, &password).await?,
                 Mechanism::Scram1 => {
-                    client.scram((Hash::Sha1, "SCRAM-SHA-1"), &user, &password).await?;
+                    let way = (Hash::Sha1, "SCRAM-SHA-1");
+                    client.scram(way, &user, &password, &self.salted).await?;
                 }
                 Mechanism::Scram256 => {
-                    client.scram((Hash::Sha256, "SCRAM-SHA-256"), &user, &password).await?;
+                    let way = (Hash::Sha256, "SCRAM-SHA-256");
+                    client.scram(way, &user, &password, &self.salted).await?;
                 }
             }
             client.open(&self.target.domain).await?;
@@ -250,6 +258,7 @@ impl Client {
         (hash, name): (Hash, &str),
         user: &str,
         password: &str,
+        kept: &Salted,
     ) -> anyhow::Result<()> {
         let nonce = STANDARD.encode(rand::random::<[u8; 18]>());
         let bare = format!("n={user},r={nonce}");
@@ -263,7 +272,14 @@ impl Client {
             found.with_context(|| format!("no {name} in the challenge"))
         };
         let salt = STANDARD.decode(field("s=")?)?;
-        let salted = hash.salted(password.as_bytes(), &salt, field("i=")?.parse()?);
+        let iterations = field("i=")?.parse()?;
+        let place = (user.to_owned(), salt);
+        let known = kept.lock().unwrap_or_else(PoisonError::into_inner).get(&place).cloned();
+        let salted = known.unwrap_or_else(|| {
+            let salted = hash.salted(password.as_bytes(), &place.1, iterations);
+            kept.lock().unwrap_or_else(PoisonError::into_inner).insert(place, salted.clone());
+            salted
+        });
         let client_key = hash.hmac(&salted, b"Client Key");
         let without_proof = format!("c=biws,r={}", field("r=")?);
         let signed = format!("{bare},{challenge},{without_proof}");
