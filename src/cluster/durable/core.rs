@@ -161,6 +161,7 @@ impl Core {
                 Some(Ask::Notice(node)) => self.noticed(node, answer.is_ok()),
                 Some(Ask::Ahead) | None => {}
             },
+            Input::Planned(changes) => self.planned(at, changes, out),
             Input::Written(results) => self.written(at, results, out),
             Input::Lost { key } => self.look_for(key, out),
         }
@@ -276,10 +277,11 @@ impl Core {
         results: Vec<(u64, Result<Outcome, StoreError>)>,
         out: &mut Vec<Output>,
     ) {
-        let mut made = Vec::new();
         for (job, result) in results {
             match (self.jobs.remove(&job), result) {
-                (Some(Job::Make(origin)), Ok(Outcome::Made(rows))) => made.push((origin, rows)),
+                (Some(Job::Told(tell)), result) => {
+                    self.written_here(at, tell, result.map(drop), out);
+                }
                 (Some(Job::Make(origin)), result) => {
                     let error = match result {
                         Ok(Outcome::Refused(error)) => error,
@@ -311,16 +313,12 @@ impl Core {
                     self.compare_written(at, serial, result, out)
                 }
                 (Some(Job::Mend { key }), _) => drop(self.lost.remove(&key)),
-                (Some(Job::Restamp), Ok(Outcome::Made(rows))) if !rows.is_empty() => {
-                    self.tell(at, vec![], rows, out);
-                }
                 (Some(Job::Housekeeping), Ok(Outcome::Expired(count))) if count > 0 => {
                     self.expire(at, out);
                 }
                 _ => {}
             }
         }
-        self.tell_all(at, made, out);
     }
 
     pub(super) fn number(&mut self) -> u64 {

@@ -39,6 +39,12 @@ pub struct Ledger {
     kept: Kept,
     /// The store says that it is of an older layout, or nothing.
     is_old: bool,
+    /// The latest stamp of a plan that was told to others, and whose end is
+    /// not known.
+    promised: u64,
+    /// No stamp of ours is before this: others may have rows of ours with
+    /// those, and our disk has not.
+    floor: u64,
 }
 
 /// What shall be written, and what is so when it is written.
@@ -52,6 +58,21 @@ pub struct Plan {
     pub delta: Delta,
     /// What the store keeps of the sums then.
     kept: Kept,
+    /// The latest stamp that a change got in it.
+    latest: u64,
+}
+
+impl Plan {
+    /// Takes out the rows of changes, to be told to others, by the numbers of
+    /// the intents.
+    pub fn take_made(&mut self, numbers: &[u64]) -> Vec<(u64, Rows)> {
+        let outcomes = numbers.iter().zip(&mut self.outcomes);
+        let made = outcomes.filter_map(|(number, outcome)| match outcome {
+            Outcome::Made(rows) if !rows.is_empty() => Some((*number, std::mem::take(rows))),
+            _ => None,
+        });
+        made.collect()
+    }
 }
 
 impl Ledger {
@@ -71,7 +92,24 @@ impl Ledger {
             });
         }
         let (sums, kept) = Sums::read(reads)?;
-        Ok((Self { me, kept, is_old: version != Some(FORMAT) }, sums))
+        let is_old = version != Some(FORMAT);
+        Ok((Self { me, kept, is_old, promised: 0, floor: 0 }, sums))
+    }
+
+    /// The same after a write that failed: nobody knows what is in the store.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_again(&mut self, reads: &dyn Reads) -> Result<Sums, StoreError> {
+        let (read, sums) = Self::read(self.me, reads)?;
+        let floor = self.floor.max(self.promised.saturating_add(1));
+        *self = Self { floor, ..read };
+        Ok(sums)
+    }
+
+    /// The plan is told to others before it is written.
+    pub fn promise(&mut self, plan: &Plan) {
+        self.promised = self.promised.max(plan.latest);
     }
 
     /// What to write for these intents.
@@ -89,7 +127,9 @@ impl Ledger {
         let mut marks = None;
         for intent in intents {
             plan.outcomes.push(match intent {
-                Intent::Make { by, clock, changes } => self.make(&mut page, by, clock, &changes)?,
+                Intent::Make { by, clock, changes } => {
+                    self.make(&mut page, by, clock, &changes, &mut plan.latest)?
+                }
                 Intent::Take(take) => Outcome::Taken(self.take(&mut page, take)?),
                 Intent::Restamp { rows, clock } => self.restamp(&mut page, rows, clock)?,
                 Intent::Expire { horizon } => expire(&mut page, horizon)?,
@@ -143,7 +183,9 @@ impl Ledger {
         by: u64,
         clock: u64,
         changes: &[Change],
+        latest: &mut u64,
     ) -> Result<Outcome, StoreError> {
+        let clock = clock.max(self.floor);
         let mut made: BTreeMap<Vec<u8>, Row> = BTreeMap::new();
         let mut ours = Rows::new();
         for (change, by) in changes.iter().zip((0..).map(|at: u64| by.wrapping_add(at))) {
@@ -179,6 +221,7 @@ impl Ledger {
         }
         let mut rows = Rows::with_capacity(made.len());
         for (key, row) in made {
+            *latest = row.stamp.time.max(*latest);
             page.put(&key, &row)?;
             rows.push((key, row.written()));
         }
@@ -348,6 +391,28 @@ mod tests {
 
     fn put(key: &str, value: &str) -> Change {
         Change::put(Table::Vcard, key, value.to_owned().into_bytes())
+    }
+
+    #[test]
+    fn a_stamp_that_others_were_told_is_given_once() {
+        let mut home = Writer::new(1);
+        // a row of a clock that is ahead: what follows counts on from it
+        home.change(900, put("a@b", "old"));
+        let stamp = |rows: &Rows| Row::read(&rows[0].1).expect("a row").stamp;
+        let make = |by| Intent::Make { by, clock: time_of(1), changes: vec![put("a@b", "new")] };
+        let plan = |home: &Writer, by| {
+            let mut plan = home.ledger.plan(&home.store, &home.sums, vec![make(by)]).expect("one");
+            let made = plan.take_made(&[by]);
+            (stamp(&made[0].1), plan)
+        };
+        let (told, failed) = plan(&home, 2);
+        home.ledger.promise(&failed);
+        assert_eq!(plan(&home, 3).0, told, "or else this shows nothing");
+        // the disk did not take it
+        home.sums = home.ledger.read_again(&home.store).expect("readable");
+        assert!(plan(&home, 3).0 > told);
+        home.sums = home.ledger.read_again(&home.store).expect("readable");
+        assert!(plan(&home, 3).0 > told, "and not after one more failure");
     }
 
     fn take(rows: Rows) -> Intent {

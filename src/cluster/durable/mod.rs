@@ -1,6 +1,6 @@
 //! Durable tables: every row on every node's disk. A change is made at its
-//! key's home, synced, and told to all nodes before its caller hears of it;
-//! what was missed is mended by comparing sums of buckets.
+//! key's home, and synced there and on all other nodes at once before its caller
+//! hears of it; what was missed is mended by comparing sums of buckets.
 //!
 //! Rows are last-writer-wins registers, stamped by a hybrid logical clock
 //! (`row`); a removed row stays as a tombstone for a while. What is decided is
@@ -183,7 +183,7 @@ impl Durable {
         let at = At { steady: 0, wall: driver::wall() };
         let core = Core::new(me.name, cluster.members(), settings, marks.as_deref(), at);
         let sums = Arc::new(RwLock::new(sums));
-        let (writer, desk) = Writer::new(Arc::clone(&store), me.id, ledger, Arc::clone(&sums));
+        let (writer, desk) = Writer::new(Arc::clone(&store), ledger, Arc::clone(&sums));
         let durable = Arc::new_cyclic(|own| Self {
             own: Weak::clone(own),
             cluster,
@@ -199,9 +199,7 @@ impl Durable {
             questions: Mutex::default(),
         });
         let told = Arc::downgrade(&durable);
-        desk.start(move |results| {
-            told.upgrade().inspect(|durable| durable.input(Input::Written(results))).is_some()
-        })?;
+        desk.start(move |news| told.upgrade().inspect(|durable| durable.input(news)).is_some())?;
         Ok(durable)
     }
 

@@ -10,7 +10,7 @@ use crate::cluster::durable::change::{Change, ChangeError, Made};
 use crate::cluster::durable::intent::{Intent, Outcome};
 use crate::cluster::members::Members;
 use crate::cluster::node::NodeId;
-use crate::storage::StoreError;
+use crate::storage::{Rows, StoreError};
 
 /// What an operator can choose.
 #[derive(Debug, Clone)]
@@ -67,7 +67,10 @@ pub enum Input {
         /// How.
         answer: Result<Bytes, AskError>,
     },
-    /// Intents have been carried out, or not.
+    /// These rows of changes are what is written next, by their jobs: one
+    /// commit. Whether it succeeds, [`Self::Written`] says.
+    Planned(Vec<(u64, Rows)>),
+    /// Intents have been carried out, or not: those of one commit.
     Written(Vec<(u64, Result<Outcome, StoreError>)>),
     /// A row of ours was read, and is damaged.
     Lost {

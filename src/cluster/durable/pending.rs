@@ -47,6 +47,8 @@ pub(super) enum Ask {
 #[derive(Debug)]
 pub(super) enum Job {
     Make(Origin),
+    /// Rows that the others are told while they are written here.
+    Told(u64),
     /// Rows that another node told us.
     Merge {
         question: u64,

@@ -17,8 +17,8 @@ use crate::cluster::durable::changes::Changes;
 use crate::cluster::durable::intent::{Intent, Outcome};
 use crate::cluster::durable::layout::PROBE_KEY;
 use crate::cluster::durable::ledger::{Ledger, Plan};
+use crate::cluster::durable::news::Input;
 use crate::cluster::durable::sums::Sums;
-use crate::cluster::node::NodeId;
 use crate::storage::{Store, StoreError, Write};
 
 /// Intents that may wait for the disk. Full: one more fails, as if the disk
@@ -39,7 +39,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const PROBE_BYTES: usize = 256 << 10;
 
 /// What has become of intents, by their numbers.
-pub(super) type Results = Vec<(u64, Result<Outcome, StoreError>)>;
+type Results = Vec<(u64, Result<Outcome, StoreError>)>;
 
 /// The way to the thread.
 #[derive(Debug)]
@@ -56,7 +56,6 @@ pub(super) struct Writer {
 /// The thread's things.
 pub(super) struct Desk {
     pub(super) store: Arc<dyn Store>,
-    pub(super) me: NodeId,
     pub(super) ledger: Ledger,
     pub(super) sums: Arc<RwLock<Sums>>,
     jobs: Receiver<(u64, Intent)>,
@@ -70,7 +69,6 @@ impl Writer {
     /// A writer, and what its thread will need.
     pub(super) fn new(
         store: Arc<dyn Store>,
-        me: NodeId,
         ledger: Ledger,
         sums: Arc<RwLock<Sums>>,
     ) -> (Self, Desk) {
@@ -82,7 +80,7 @@ impl Writer {
         let failed = Arc::clone(&failing);
         let wanted = AtomicU64::new(0);
         let writer = Self { jobs: sender, failing: failed, changes, wanted, done: seen };
-        (writer, Desk { store, me, ledger, sums, jobs, failing, changes: told, done, tried })
+        (writer, Desk { store, ledger, sums, jobs, failing, changes: told, done, tried })
     }
 
     /// Wants something.
@@ -113,23 +111,24 @@ impl Writer {
 }
 
 impl Desk {
-    /// Writes until nobody wants anything any more. `tell` gives `false` when
-    /// nobody listens.
+    /// Writes until nobody wants anything any more; tells what is planned
+    /// before it is written, and what was. `tell` gives `false` when nobody
+    /// listens.
     ///
     /// # Errors
     /// When there is no thread to be had.
     pub(super) fn start(
         mut self,
-        tell: impl Fn(Results) -> bool + Send + 'static,
+        tell: impl Fn(Input) -> bool + Send + 'static,
     ) -> std::io::Result<()> {
         let run = move || {
             loop {
                 match self.jobs.recv_timeout(RETRY) {
                     Ok(first) => {
-                        let results = self.carry_out(first);
+                        let results = self.carry_out(first, &tell);
                         let count = results.len() as u64;
                         self.done.send_modify(|done| *done += count);
-                        if !tell(results) {
+                        if !tell(Input::Written(results)) {
                             return;
                         }
                     }
@@ -141,7 +140,7 @@ impl Desk {
         thread::Builder::new().name("commit".into()).spawn(run).map(drop)
     }
 
-    fn carry_out(&mut self, first: (u64, Intent)) -> Results {
+    fn carry_out(&mut self, first: (u64, Intent), tell: &dyn Fn(Input) -> bool) -> Results {
         let mut bytes = size_of(&first.1);
         let mut jobs = vec![first];
         while jobs.len() < TOGETHER_MAX && bytes < TOGETHER_BYTES {
@@ -155,7 +154,7 @@ impl Desk {
             return numbers.into_iter().map(|number| (number, Err(failing.clone()))).collect();
         }
         // redb checks what it reads with assertions here and there
-        let committed = catch_unwind(AssertUnwindSafe(|| self.commit(intents)));
+        let committed = catch_unwind(AssertUnwindSafe(|| self.commit(&numbers, intents, tell)));
         match committed.unwrap_or_else(|_| Err(panicked())) {
             Ok(outcomes) => numbers.into_iter().zip(outcomes.into_iter().map(Ok)).collect(),
             Err(failed) => {
@@ -165,12 +164,23 @@ impl Desk {
         }
     }
 
-    fn commit(&mut self, intents: Vec<Intent>) -> Result<Vec<Outcome>, StoreError> {
-        let plan: Plan = {
+    fn commit(
+        &mut self,
+        numbers: &[u64],
+        intents: Vec<Intent>,
+        tell: &dyn Fn(Input) -> bool,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let mut plan: Plan = {
             let sums = self.sums.read().unwrap_or_else(PoisonError::into_inner);
             let snapshot = self.store.snapshot()?;
             self.ledger.plan(&*snapshot, &sums, intents)?
         };
+        let made = plan.take_made(numbers);
+        if !made.is_empty() {
+            self.ledger.promise(&plan);
+            // that nobody listens is seen when it is written
+            let _ = tell(Input::Planned(made));
+        }
         if !plan.writes.is_empty() {
             self.store.write(&plan.writes)?;
             self.changes.count(&plan.writes);
@@ -219,8 +229,7 @@ impl Desk {
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.store.reopen()?;
         self.changes.count_all();
-        let (ledger, sums) = Ledger::read(self.me, &*self.store.snapshot()?)?;
-        self.ledger = ledger;
+        let sums = self.ledger.read_again(&*self.store.snapshot()?)?;
         *self.sums.write().unwrap_or_else(PoisonError::into_inner) = sums;
         Ok(())
     }

@@ -499,11 +499,17 @@ impl World {
         }
         let count = together.min(life.jobs.len());
         let (numbers, intents): (Vec<_>, Vec<_>) = life.jobs.drain(..count).unzip();
-        let plan = life.ledger.plan(&place.disk, &life.sums, intents).expect("readable");
+        let mut plan = life.ledger.plan(&place.disk, &life.sums, intents).expect("readable");
+        let made = plan.take_made(&numbers);
+        life.ledger.promise(&plan);
         life.writing = Some((numbers, plan));
         let id = life.id;
-        let after = self.random.random_range(1..8);
+        // as long as others may need for what they are told
+        let after = self.random.random_range(1..30);
         self.put(after, Event::Committed(id, seat));
+        if !made.is_empty() {
+            self.input(seat, Input::Planned(made));
+        }
     }
 
     fn commit(&mut self, seat: Seat, plan: &Plan) {
@@ -540,7 +546,7 @@ impl World {
     fn read_again(&mut self, seat: Seat) {
         let place = &mut self.seats[seat];
         let life = place.life.as_mut().expect("it lives");
-        (life.ledger, life.sums) = Ledger::read(life.id, &place.disk).expect("readable");
+        life.sums = life.ledger.read_again(&place.disk).expect("readable");
     }
 
     fn retry_disk(&mut self, seat: Seat) {
