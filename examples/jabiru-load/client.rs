@@ -42,7 +42,7 @@ pub struct Client {
 /// Everything that clients share.
 #[derive(Clone)]
 pub struct Dialer {
-    target: Target,
+    pub target: Target,
     tls: Arc<ClientConfig>,
     /// Where tickets are wanted: the devices of those who were there.
     remembered: Arc<Mutex<HashMap<usize, Arc<ClientConfig>>>>,

@@ -59,8 +59,11 @@ where
 
 /// So many sessions.
 pub async fn log_all_in(target: &Target, count: usize) -> anyhow::Result<Vec<Client>> {
-    let dialer = Dialer::new(target)?;
-    each(count, target.at_once, |number| {
+    all_in(&Dialer::new(target)?, count).await
+}
+
+async fn all_in(dialer: &Dialer, count: usize) -> anyhow::Result<Vec<Client>> {
+    each(count, dialer.target.at_once, |number| {
         let dialer = dialer.clone();
         async move { dialer.login(number).await }
     })
@@ -169,8 +172,8 @@ async fn settled(target: &Target) -> u64 {
 
 /// All are there; a server is killed; those who were on it come back.
 pub async fn storm(target: &Target, kill: u32) -> anyhow::Result<()> {
-    let clients = log_all_in(target, target.users).await?;
     let dialer = Dialer::new(target)?;
+    let clients = all_in(&dialer, target.users).await?;
     let ended = Command::new("kill").args(["-9", &kill.to_string()]).status()?;
     anyhow::ensure!(ended.success(), "process {kill} cannot be killed");
     let begin = Instant::now();
