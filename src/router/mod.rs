@@ -49,6 +49,7 @@ use crate::im;
 use crate::local_router::LocalRouter;
 use crate::router::act::Way;
 use crate::router::components::Components;
+use crate::router::looking::Fresh;
 use crate::router::parcel::Seats;
 use crate::router::passing::Waiting;
 use crate::router::storing::Mail;
@@ -58,7 +59,7 @@ use crate::session_manager::delivery::{self, Candidate, Plan};
 use crate::session_manager::session::{Held, Seat, SessionNumber};
 use crate::session_manager::sessions::Entries;
 use crate::xmpp::error::{StanzaCondition, StanzaError};
-use crate::xmpp::jid::{FullJid, Jid};
+use crate::xmpp::jid::Jid;
 use crate::xmpp::kind::Kind;
 use crate::xmpp::stanza::Stanza;
 
@@ -79,8 +80,8 @@ pub struct Router {
     lost: Mutex<Option<Instant>>,
     /// Messages that wait to be stored, by account.
     mail: DashMap<Box<str>, Mail>,
-    /// Sessions that have come just now, and whose presence they were told.
-    fresh: DashMap<SessionNumber, BTreeSet<FullJid>>,
+    /// Sessions that have come just now, and whom they have met.
+    fresh: DashMap<SessionNumber, Fresh>,
     /// Who is behind which domain that is not ours.
     components: Arc<Components>,
     /// Stanzas that wait for an instance of a component, by domain.

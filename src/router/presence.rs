@@ -47,7 +47,9 @@ impl Router {
                 self.look_again(session);
             }
             self.rooms.sessions.set_priority(session, Some(priority));
-            self.broadcast(stanza, watchers(&account, &contacts));
+            let watchers = watchers(&account, &contacts);
+            self.note_tells(session.number, &watchers);
+            self.broadcast(stanza, watchers);
             self.show_watchers(stanza);
             is_first
         };

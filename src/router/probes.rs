@@ -128,6 +128,7 @@ impl Router {
                 if let Some(last) = &said.last {
                     let copy = Stanza { to: Some(viewer.clone()), ..last.clone() };
                     if self.local.sent(&copy) == Verdict::Pass {
+                        self.note_tells_one(session.number, viewer);
                         self.carry(copy, Way::default());
                     }
                 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use crate::cluster::asks::Question;
 use crate::cluster::durable::{Table, key_of, owner_of};
 use crate::cluster::node::NodeId;
 use crate::session_manager::given::Mark;
+use crate::session_manager::meeting::Unmet;
 use crate::session_manager::offline::{Offline, REMOVED_TOGETHER_MAX, mark_of};
 use crate::session_manager::session::Seat;
 use crate::storage::StoreError;
@@ -40,12 +41,6 @@ pub(super) const READ_ROWS: usize = 32;
 
 /// How long the home may take for its answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
-
-/// How long a home waits for the rows of a node that it has not met, and how
-/// often it looks. Mostly it takes a tenth of a second; with both cores busy 400
-/// rows were measured to take 1.2 s. Less than the asker's patience.
-const MEETING_TIME_MAX: Duration = Duration::from_millis(2_500);
-const MEETING_PAUSE: Duration = Duration::from_millis(20);
 
 /// A stored message in the hands of a session's node. Dropped: it has been
 /// written to the client, and the row goes.
@@ -186,18 +181,19 @@ impl Offline {
         None
     }
 
-    /// Waits until we have all rows of all whom we see, for a while: the sides of
-    /// a split have stored by themselves, and of one sender's messages the
-    /// latest may be here before the first.
+    /// Waits until we have all rows of all whom we see, for a while.
     async fn meet_all(&self) {
-        let until = Instant::now() + MEETING_TIME_MAX;
-        let has_met = || {
+        let unmet = || -> Unmet {
+            if self.durable.failing().is_some() {
+                // nothing that comes can be kept
+                return Unmet::new();
+            }
             let members = self.cluster.members();
-            members.others().all(|member| self.durable.has_met(member.node.id))
+            let others = members.others().map(|member| member.node.id);
+            let unmet = others.filter(|node| !self.durable.has_met(*node));
+            unmet.map(|node| (node, self.durable.fetched_of(node))).collect()
         };
-        while !has_met() && Instant::now() < until {
-            tokio::time::sleep(MEETING_PAUSE).await;
-        }
+        self.meeting.meet(unmet).await;
     }
 
     fn hand_out(&self, ask: &Ask, sits: impl Fn(&str, Seat) -> bool) -> Result<Page, StoreError> {

@@ -16,6 +16,7 @@ pub mod hints;
 pub mod inactive;
 pub mod last;
 pub mod made_up;
+mod meeting;
 pub mod offline;
 pub mod orders;
 pub mod session;

@@ -20,6 +20,7 @@ use crate::cluster::handle::Cluster;
 use crate::session_manager::config::Config;
 use crate::session_manager::given::Mark;
 use crate::session_manager::handing::{READ_ROWS, forget_written};
+use crate::session_manager::meeting::Meeting;
 use crate::session_manager::session::Seat;
 use crate::session_manager::shelf::{Shelf, Shelves};
 use crate::storage::StoreError;
@@ -46,6 +47,8 @@ pub struct Offline {
     shelves: Shelves,
     /// At the home: which session has which messages in its hands.
     pub(super) handed: DashMap<Box<str>, HashMap<Vec<u8>, Seat>>,
+    /// At the home: whom it waits for before.
+    pub(super) meeting: Meeting,
     /// At a session's node: messages on their way to its clients.
     pub(super) taking: DashSet<Vec<u8>>,
     pub(super) written: mpsc::UnboundedSender<Vec<u8>>,
@@ -86,6 +89,7 @@ impl Offline {
             durable,
             shelves: Shelves::new(config),
             handed: DashMap::new(),
+            meeting: Meeting::default(),
             taking: DashSet::new(),
             written,
             sent_home: AtomicU64::new(0),

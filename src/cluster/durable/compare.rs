@@ -153,6 +153,7 @@ impl Core {
         let Some(mut compare) = running.filter(|compare| compare.serial == serial) else { return };
         let next = match result {
             Ok(Outcome::Taken(taken)) => {
+                *self.compares.parts.entry(compare.node).or_default() += 1;
                 compare.fetched += taken.count;
                 compare.kept.extend(taken.kept);
                 compare.given_up += taken.given_up;

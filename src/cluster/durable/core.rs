@@ -110,11 +110,6 @@ impl Core {
         &self.late
     }
 
-    /// Whether we have had all that another node had, since it is visible.
-    pub fn has_met(&self, node: NodeId) -> bool {
-        self.compares.met.contains(&node)
-    }
-
     /// Takes one piece of news, and pushes what is to be done about it.
     pub fn handle(&mut self, at: At, sums: &Sums, input: Input, out: &mut Vec<Output>) {
         self.clock.pass(at);

@@ -27,6 +27,7 @@ mod changes;
 mod compare;
 pub mod core;
 mod keeping;
+mod meeting;
 pub mod news;
 mod pending;
 mod rounds;
@@ -317,17 +318,6 @@ impl Durable {
     /// The same, of each node that was late.
     pub fn late_nodes(&self) -> BTreeMap<NodeId, u64> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner).late().clone()
-    }
-
-    /// Whether we have had all rows that another node had, since it is visible.
-    pub fn has_met(&self, node: NodeId) -> bool {
-        self.core.lock().unwrap_or_else(PoisonError::into_inner).has_met(node)
-    }
-
-    /// Begins to have all rows that another node has now; [`Self::has_met`]
-    /// says when it is so.
-    pub fn meet(&self, node: NodeId) {
-        self.input(Input::Meet { node });
     }
 
     /// Waits until all rows that other nodes have told us so far are on our

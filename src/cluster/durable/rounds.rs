@@ -27,6 +27,8 @@ pub(super) struct Compares {
     pub(super) serial: u64,
     /// Nodes that we had the same as, since we were alone.
     pub(super) met: BTreeSet<NodeId>,
+    /// How many parts of rows of each we have fetched, since we see it.
+    pub(super) parts: BTreeMap<NodeId, u64>,
     /// Rows from the future were refused: what the future is may change.
     pub(super) has_refused: bool,
     /// Whether we ever had the same as the others, in this life.
@@ -62,6 +64,7 @@ impl Compares {
     pub(super) fn members(&mut self, members: &Members, at: At, out: &mut Vec<Output>) {
         self.due.retain(|node, _| members.contains(*node));
         self.met.retain(|node| members.contains(*node));
+        self.parts.retain(|node, _| members.contains(*node));
         for member in members.others() {
             self.due.entry(member.node.id).or_insert(at.steady);
         }
