@@ -314,6 +314,53 @@ fn a_client_that_does_not_read_loses_its_stream_and_nobody_a_message() {
 }
 
 #[test]
+fn what_one_device_did_not_read_the_other_hears_once() {
+    const COUNT: usize = 6_000;
+    let nodes = start_with("outbox_bytes_max = '512KiB'", "");
+    let mut asleep = Raw::direct(&nodes.list[0]);
+    asleep.bind("juliet", "jul13t", "asleep");
+    asleep.say(b"<presence/>");
+    asleep.hear("from='juliet@localhost/asleep'");
+    let mut awake = Raw::direct(&nodes.list[0]);
+    awake.bind("juliet", "jul13t", "awake");
+    awake.say(b"<presence/>");
+    awake.hear("from='juliet@localhost/awake'");
+    // one that wants no messages, and says now and then how it is
+    let mut third = Raw::direct(&nodes.list[0]);
+    third.bind("juliet", "jul13t", "third");
+    let mut romeo = Raw::direct(&nodes.list[0]);
+    romeo.bind("romeo", "r0m30", "loud");
+    let body = "x".repeat(4_000);
+    let mut heard = String::new();
+    for number in 0..COUNT {
+        let message = format!(
+            "<message type='chat' id='m{number}' to='juliet@localhost'><body>{body}</body></message>"
+        );
+        romeo.say(message.as_bytes());
+        if number % 50 == 49 {
+            let status = format!("<priority>-1</priority><status>s{number}</status>");
+            third.say(format!("<presence>{status}</presence>").as_bytes());
+        }
+        if number % 100 == 99 {
+            heard += &awake.hear(&format!("id='m{number}'"));
+        }
+    }
+    let got = asleep.rest();
+    assert!(got.contains("<resource-constraint"), "its stream was closed");
+    // behind whatever came back from the other
+    romeo.say(b"<message type='chat' id='end' to='juliet@localhost/awake'/>");
+    heard += &awake.hear("id='end'");
+    let numbers = |before: &str, after: char| {
+        let found = heard.split(before).skip(1).filter_map(|one| one.split(after).next());
+        let mut numbers: Vec<usize> = found.filter_map(|one| one.parse().ok()).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    assert_eq!(numbers("<status>s", '<'), (49..COUNT).step_by(50).collect::<Vec<_>>());
+    assert_eq!(numbers("id='m", '\''), (0..COUNT).collect::<Vec<_>>());
+}
+
+#[test]
 fn each_domain_shows_its_own_certificate() {
     let mut nodes = Nodes::prepare(1, "");
     let folder = nodes.list[0].folder.join("other");

@@ -2,8 +2,10 @@
 //! outbox, another node's get one parcel for all of them, nobody's stanza
 //! goes home, and what fails is planned again.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use tracing::{debug, warn};
+use tracing::{debug, trace, warn};
 
 use crate::cluster::node::NodeId;
 use crate::net::outbox::Item;
@@ -69,11 +71,17 @@ impl Router {
         }
         let bytes = stanza.write();
         let owners = owners(&seats);
-        let mark = match owners.iter().any(|owner| *owner != me) {
+        // one session that fails must not make the others hear it twice
+        let mark = match seats.len() > 1 || owners.iter().any(|owner| *owner != me) {
             true => mark(stanza, way),
             false => way.mark,
         };
-        let marked = (mark != way.mark).then(|| Way { mark, ..way.clone() });
+        let named = || Some(Arc::new(Token::Named(mark)));
+        let marked = (mark != way.mark).then(|| Way {
+            mark,
+            held: way.held.clone().or_else(named),
+            ..way.clone()
+        });
         let way = marked.as_ref().unwrap_or(way);
         for owner in owners {
             if owner == me {
@@ -125,11 +133,25 @@ impl Router {
     }
 
     /// Plans again what a closed connection did not write. The session must
-    /// be out of the table by then.
+    /// be out of the table by then. Presence ends here: all others who hear it
+    /// were told by themselves, and would hear it once more for each of twenty
+    /// sessions that close together, and again for each of those.
     pub fn unwritten(&self, items: Vec<Item<Held>>) {
-        for item in self.keep_stored(items) {
+        let mut items = self.keep_stored(items);
+        items.retain(|item| !item.bytes.starts_with(b"<presence"));
+        for item in items {
             let mark = item.token.as_deref().map_or(0, Token::mark);
-            self.again(item.bytes, Way { held: item.token, mark, ..Way::default() });
+            self.instead(item.bytes, Way { held: item.token, mark, ..Way::default() });
+        }
+    }
+
+    /// As [`Self::again`], but what an account tells one of its own sessions is
+    /// for no other: each has had its own copy (XEP-0280).
+    fn instead(&self, bytes: Bytes, way: Way) {
+        match Stanza::parse_bytes(bytes) {
+            Ok(stanza) if is_own_copy(&stanza) => trace!("a copy for a session that is gone"),
+            Ok(stanza) => self.carry(stanza, way),
+            Err(error) => warn!(%error, "a stanza of ours cannot be read back"),
         }
     }
 
@@ -152,7 +174,7 @@ impl Router {
         tried.extend(seats.iter().copied());
         let (hops, mark, is_repeated) = (way.hops, way.mark, way.is_repeated);
         let way = Way { hops, held: item.token, tried, mark, is_repeated, ..Way::default() };
-        self.again(item.bytes, way);
+        self.instead(item.bytes, way);
     }
 
     /// Asks the home of the addressee to store it or to answer for it.
@@ -186,6 +208,13 @@ fn mark(stanza: &Stanza, way: &Way) -> Mark {
         Kind::Message(_) if way.mark == 0 => rand::random(),
         _ => way.mark,
     }
+}
+
+/// A message from an account itself: a client's come from its full JID.
+fn is_own_copy(stanza: &Stanza) -> bool {
+    let (Some(from), Some(to)) = (&stanza.from, &stanza.to) else { return false };
+    let is_to_session = to.resource().is_some() && from.resource().is_none();
+    matches!(stanza.kind, Kind::Message(_)) && is_to_session && from.bare_str() == to.bare_str()
 }
 
 /// Each owner once.

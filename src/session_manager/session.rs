@@ -56,13 +56,15 @@ pub enum Token {
     Receipt(Receipt, Mark),
     /// The offline store, which has it still.
     Stored(Handed),
+    /// Nobody; the message's name, for other sessions were given it as well.
+    Named(Mark),
 }
 
 impl Token {
     /// The name of the message, if it has one.
     pub fn mark(&self) -> Mark {
         match self {
-            Self::Receipt(_, mark) => *mark,
+            Self::Receipt(_, mark) | Self::Named(mark) => *mark,
             Self::Stored(handed) => handed.mark(),
         }
     }
