@@ -38,6 +38,8 @@ pub const S2S_STANZAS_IN: &str = "jabiru_s2s_stanzas_in_total";
 pub const LINKS_OPENED: &str = "jabiru_s2s_manager_links_opened_total";
 /// Links to other servers that did not come about, by reason.
 pub const LINKS_FAILED: &str = "jabiru_s2s_manager_links_failed_total";
+/// Stanzas for other servers that came back to their senders, by reason.
+pub const S2S_RETURNED: &str = "jabiru_s2s_manager_returned_total";
 /// How often streams from and links to other servers were held to their rate.
 pub const S2S_HELD: &str = "jabiru_s2s_manager_held_total";
 
@@ -48,7 +50,7 @@ pub const OFFLINE_STORED: &str = "jabiru_session_manager_offline_stored_total";
 /// Messages that came back because there was no room for them in the store.
 pub const OFFLINE_REFUSED: &str = "jabiru_session_manager_offline_refused_total";
 
-const ABOUT: [(&str, &str); 22] = [
+const ABOUT: [(&str, &str); 23] = [
     (GOSSIP_REFUSED, "Gossip datagrams thrown away, by reason."),
     (MESH_REFUSED, "Mesh connections refused, by reason."),
     (GOSSIP_BYTES, "Bytes of gossip datagrams that were sent, sealed."),
@@ -67,6 +69,7 @@ const ABOUT: [(&str, &str); 22] = [
     (S2S_STANZAS_IN, "Stanzas that other servers sent to this node."),
     (LINKS_OPENED, "Links to other servers that were opened, by how we proved ourselves."),
     (LINKS_FAILED, "Links to other servers that did not come about, by reason."),
+    (S2S_RETURNED, "Stanzas for other servers that came back to their senders, by reason."),
     (S2S_HELD, "How often streams from and links to servers were held to a rate, by direction."),
     (REQUESTS_REFUSED, "Requests for presence that were ignored, for too many wait."),
     (OFFLINE_STORED, "Messages that were stored for accounts that were away."),

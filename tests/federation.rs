@@ -15,6 +15,7 @@ mod wire;
 use servers::authority::Shown;
 use servers::person::Person;
 use servers::service::{Plan, start};
+use support::{Node, wait_for};
 use wire::Wire;
 
 const A: &str = "a.example";
@@ -54,6 +55,49 @@ fn two_services_without_valid_certificates_dial_back() {
     for service in &services {
         service.logged("proof=\"dialback\"");
     }
+}
+
+#[test]
+fn two_clusters_dial_back_whichever_node_is_asked() {
+    let plan =
+        |domain| Plan::new(domain).nodes(2).shows(Shown::SelfSigned).rules("dialback = true");
+    let services = start(vec![plan(A), plan(B)]);
+    for (here, there) in [(0, 1), (1, 0)] {
+        let mut juliet = Person::online(&services[0], here, &format!("juliet{here}"));
+        let mut romeo = Person::online(&services[1], there, &format!("romeo{there}"));
+        they_talk(&mut juliet, &mut romeo);
+        // each way by another node than before
+        services[0].nodes.list[here].jabiru(&["s2s", "close", B], "");
+        for service in &services {
+            let node = &service.nodes.list[here];
+            wait_for("they end", || node.jabiru(&["s2s", "--json"], "").trim() == "[]");
+        }
+    }
+}
+
+#[test]
+fn what_one_node_finds_of_a_server_all_nodes_believe() {
+    let services = start(vec![Plan::new(A).nodes(2), Plan::new(B).shows(Shown::Expired)]);
+    let mut juliet = Person::online(&services[0], 0, "juliet");
+    let mut nurse = Person::online(&services[0], 1, "nurse");
+    let message = "<message to='romeo@b.example' type='chat' id='m'><body>hi</body></message>";
+    juliet.send(message);
+    juliet.hears("<remote-server-timeout");
+    let [first, second] = &services[0].nodes.list[..] else { panic!("two nodes") };
+    wait_for("the other knows", || {
+        nurse.send(message);
+        nurse.hears("id='m' type='error'").contains("error")
+            && second.jabiru(&["s2s"], "").contains("failed, next try in")
+    });
+    nurse.send(message);
+    nurse.hears("<remote-server-timeout");
+    let failed = "jabiru_s2s_manager_links_failed_total{reason=\"refused\"}";
+    let tries = |node: &Node| {
+        let metrics = node.http("/metrics");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(failed));
+        line.map_or(0, |count| count.trim().parse::<u64>().expect("a number"))
+    };
+    assert_eq!((tries(first), tries(second)), (1, 0), "only one has tried");
 }
 
 /// Both sides end up in each other's rosters.

@@ -7,10 +7,11 @@ mod support;
 use std::net::TcpListener;
 use std::path::PathBuf;
 
-use servers::acceptor::{Accepted, accept};
+use servers::acceptor::{Accepted, accept, secured};
 use servers::authority::{Authority, Shown};
 use servers::person::Person;
 use servers::service::{Plan, Service, start};
+use servers::stranger::Stranger;
 
 const A: &str = "a.example";
 const B: &str = "b.example";
@@ -35,8 +36,17 @@ fn ground(rules: &str) -> Ground {
 }
 
 impl Ground {
+    /// As below; the first are offered before the proof.
+    fn accept_after(&self, before: &str, features: &str) -> Accepted {
+        accept(&self.listener, &self.theirs, (B, A), (before, features))
+    }
+
+    fn metrics(&self) -> String {
+        self.service.nodes.list[0].http("/metrics")
+    }
+
     fn accept(&self, features: &str) -> Accepted {
-        accept(&self.listener, &self.theirs, (B, A), features)
+        self.accept_after("", features)
     }
 }
 
@@ -182,4 +192,106 @@ fn a_server_that_does_not_read_fills_its_queue_and_no_more() {
     let node = &ground.service.nodes.list[0];
     support::wait_for("the link is given up", || node.jabiru(&["s2s"], "").contains("failed"));
     drop(peer);
+}
+
+#[test]
+fn a_server_that_may_answer_speaks_for_nobody_else() {
+    for (from, to, condition) in [
+        // us, whoever it likes, and for whom it was not proved
+        ("romeo@a.example", "juliet@a.example", "invalid-from"),
+        ("romeo@c.example", "juliet@a.example", "invalid-from"),
+        ("romeo@b.example", "juliet@c.example", "invalid-from"),
+        ("", "juliet@a.example", "improper-addressing"),
+    ] {
+        let ground = ground("");
+        let mut juliet = Person::online(&ground.service, 0, "juliet");
+        juliet.send(&message(0));
+        let mut peer = ground.accept_after("<bidi xmlns='urn:xmpp:features:bidi'/>", "");
+        peer.hear("<body>0.</body></message>");
+        let message = |from: &str, text: &str| {
+            let from = if from.is_empty() { String::new() } else { format!(" from='{from}'") };
+            format!("<message{from} to='{to}'><body>{text}</body></message>")
+        };
+        if to == juliet.jid {
+            peer.say(&message("romeo@b.example", "in"));
+            juliet.hears("<body>in</body>");
+        }
+        peer.say(&message(from, "x"));
+        let heard = peer.hear("</stream:error></stream:stream>");
+        assert!(heard.contains(condition), "{condition}: {heard}");
+        drop(peer);
+        assert!(!juliet.heard_till_now().contains("<body>x</body>"), "{from} to {to}");
+    }
+}
+
+#[test]
+fn an_answer_to_another_question_proves_nothing() {
+    let ground = ground("dialback = true\nbidirectional = false");
+    let verify = |id: &str, from: &str, to: &str| {
+        format!("<db:verify from='{from}' to='{to}' id='{id}' type='valid'/>")
+    };
+    for answer in [
+        // of another stream, and what was not asked at all
+        &(|id: &str| verify(&format!("{id}0"), B, A)) as &dyn Fn(&str) -> String,
+        &|_| format!("<db:result from='{B}' to='{A}' type='valid'/>"),
+        &|id| verify(id, "c.example", A) + "</stream:stream>",
+        &|id| verify(id, B, "c.example") + "</stream:stream>",
+        &|id| verify(id, B, A).replace("valid", "invalid"),
+        // the right one
+        &|id| verify(id, B, A),
+    ] {
+        let port = ground.service.ports[0].starttls;
+        let (mut stranger, _) = Stranger::secured(port, None, B, A);
+        stranger.say(&format!("<db:result from='{B}' to='{A}'>k</db:result>"));
+        let mut theirs = secured(&ground.listener, &ground.theirs, (B, A), "");
+        let asked = theirs.hear("</db:verify>");
+        let id = asked.split_once(" id='").and_then(|(_, rest)| rest.split_once('\''));
+        let words = answer(id.expect("an id").0);
+        theirs.say(&words);
+        let heard = stranger.hear("<db:result");
+        let is_right = words == verify(id.expect("an id").0, B, A);
+        assert_eq!(heard.contains("type='valid'"), is_right, "{words}: {heard}");
+    }
+    let failed = "jabiru_s2s_proof_failed_total 5";
+    assert!(ground.metrics().contains(failed), "{}", ground.metrics());
+}
+
+#[test]
+fn a_link_on_which_nothing_is_said_is_closed() {
+    let ground = ground("idle_timeout = '1s'");
+    let mut juliet = Person::online(&ground.service, 0, "juliet");
+    juliet.send(&message(0));
+    let mut peer = ground.accept("");
+    peer.hear("<body>0.</body></message>");
+    peer.hear("</stream:stream>");
+    drop(peer);
+    let node = &ground.service.nodes.list[0];
+    support::wait_for("there is none", || node.jabiru(&["s2s", "--json"], "").trim() == "[]");
+    // the next word opens another
+    juliet.send(&message(1));
+    ground.accept("").hear("<body>1.</body></message>");
+    assert!(!juliet.heard_till_now().contains("type='error'"));
+}
+
+#[test]
+fn what_waits_for_a_server_comes_back_in_time_and_says_why() {
+    // it takes the connection, and says nothing
+    let late = ground("queue_time_max = '1s'");
+    let mut juliet = Person::online(&late.service, 0, "juliet");
+    juliet.send(&message(0));
+    juliet.hears("id='m0' type='error'");
+    juliet.hears("<remote-server-timeout");
+    // and for a while nobody tries again
+    juliet.send(&message(1));
+    juliet.hears("id='m1' type='error'");
+    let metrics = late.metrics();
+    assert!(metrics.contains("links_failed_total{reason=\"unreachable\"} 1"), "{metrics}");
+    assert!(metrics.contains("s2s_manager_returned_total{reason=\"unreachable\"} 2"), "{metrics}");
+    let unwanted = ground("block = ['b.example']");
+    let mut juliet = Person::online(&unwanted.service, 0, "juliet");
+    juliet.send(&message(0));
+    juliet.hears("id='m0' type='error'");
+    juliet.hears("<forbidden");
+    let metrics = unwanted.metrics();
+    assert!(metrics.contains("s2s_manager_returned_total{reason=\"forbidden\"} 1"), "{metrics}");
 }

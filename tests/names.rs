@@ -127,6 +127,11 @@ fn a_name_server_that_fails_is_not_believed_to_know_nothing() {
         dns.says(XMPPS, RecordType::SRV, Said::Silence);
     };
     refused("", silent, late);
+    let ring = |dns: &Dns| {
+        dns.says(XMPP, RecordType::SRV, Said::Ring);
+        dns.says(XMPPS, RecordType::SRV, Said::Ring);
+    };
+    refused("", ring, late);
 }
 
 #[test]
@@ -156,4 +161,31 @@ fn many_records_and_rings_of_names_have_an_end() {
         dns.says("x.b.example", RecordType::A, Said::Records(all));
     };
     refused(PRIVATE, addresses, "remote-server-timeout");
+}
+
+#[test]
+fn whoever_writes_to_many_domains_fills_his_node_and_no_more() {
+    let dns = Dns::start();
+    let rules = "links_per_node_max = 3\nqueue_time_max = '5s'";
+    let services = start(vec![Plan::new(A).asks(&dns).rules(rules)]);
+    let mut juliet = Person::online(&services[0], 0, "juliet");
+    for at in 0..100 {
+        for service in ["_xmpp-server", "_xmpps-server"] {
+            dns.says(&format!("{service}._tcp.d{at}.example"), RecordType::SRV, Said::Silence);
+        }
+    }
+    for at in 0..100 {
+        juliet.send(&format!("<message to='x@d{at}.example' id='m{at}'><body>x</body></message>"));
+    }
+    let mut back = juliet.hears("id='m99' type='error'");
+    for at in 0..3 {
+        assert!(!back.contains(&format!("id='m{at}' type='error'")), "m{at} waits: {back}");
+    }
+    while back.matches("<remote-server-timeout").count() < 3 {
+        back.push_str(&juliet.hears("<remote-server-timeout"));
+    }
+    assert_eq!(back.matches("<resource-constraint").count(), 97, "{back}");
+    let metrics = services[0].nodes.list[0].http("/metrics");
+    assert!(metrics.contains("s2s_manager_returned_total{reason=\"full\"} 97"), "{metrics}");
+    assert!(metrics.contains("s2s_manager_returned_total{reason=\"unreachable\"} 3"), "{metrics}");
 }

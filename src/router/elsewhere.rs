@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tracing::{trace, warn};
 
 use crate::cluster::node::NodeId;
+use crate::metrics;
 use crate::net::outbox::Item;
 use crate::router::Router;
 use crate::router::act::{HOPS_MAX, Way};
@@ -37,7 +38,7 @@ impl Router {
         stanza.payload = translated(&stanza.payload, CLIENT, SERVER, Depth::Content);
         match self.servers.defer(&pair, stanza.write(), way.held.take()) {
             Deferred::Waits => {}
-            Deferred::Full(_) => self.bounce(&stanza, Kind::Full.error()),
+            Deferred::Full(_) => self.back_to_sender(&stanza, Kind::Full),
             Deferred::Free(item) => self.beyond(&stanza, &pair, item, &way),
         }
     }
@@ -46,7 +47,7 @@ impl Router {
     fn beyond(&self, stanza: &Stanza, pair: &Pair, item: Item<Held>, way: &Way) {
         let flow = flow(stanza);
         match self.servers.carrier(pair, flow) {
-            Choice::Failed(kind) => self.bounce(stanza, kind.error()),
+            Choice::Failed(kind) => self.back_to_sender(stanza, kind),
             Choice::Node(node) if way.hops < HOPS_MAX => self.hand_on(flow, node, &item, way),
             Choice::Here | Choice::Node(_) => {
                 // a node that stops opens no link
@@ -60,7 +61,7 @@ impl Router {
                 trace!(theirs = %pair.theirs, "stanza given to a link");
                 self.servers.note_carrier(flow, self.me());
                 if let Err(Unsent { why, .. }) = self.servers.push(pair, item.bytes, item.token) {
-                    self.bounce(stanza, why.error());
+                    self.back_to_sender(stanza, why);
                 }
             }
         }
@@ -121,9 +122,15 @@ impl Router {
         choice::second_opinion(&self.servers.rows(pair), self.me(), &others)
     }
 
+    /// No link carries it: its sender hears why.
+    fn back_to_sender(&self, stanza: &Stanza, kind: Kind) {
+        metrics::count(metrics::S2S_RETURNED, kind.word());
+        self.bounce(stanza, kind.error());
+    }
+
     fn tell_unsent(&self, bytes: Bytes, kind: Kind) {
         match Stanza::parse_bytes(bytes) {
-            Ok(stanza) => self.bounce(&stanza, kind.error()),
+            Ok(stanza) => self.back_to_sender(&stanza, kind),
             Err(error) => warn!(%error, "a stanza of ours cannot be read back"),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::s2s_manager::resolve::ResolveError;
 use crate::stream::server::outgoing::Fault;
@@ -109,9 +110,25 @@ impl Kind {
     }
 }
 
+/// How long a server is left alone at most that has failed so many times, one
+/// after the other: from `least` on twice as long each time, and never longer than
+/// `most` (RFC 6120 §3.3).
+pub(super) fn rest(times: u32, least: Duration, most: Duration) -> Duration {
+    let doubled = 1u32.checked_shl(times.saturating_sub(1)).unwrap_or(u32::MAX);
+    least.saturating_mul(doubled.max(1)).min(most)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_fails_again_is_left_alone_for_twice_as_long() {
+        let seconds =
+            |times| rest(times, Duration::from_secs(5), Duration::from_secs(300)).as_secs();
+        let all: Vec<u64> = [0, 1, 2, 3, 6, 7, 32, 33, u32::MAX].into_iter().map(seconds).collect();
+        assert_eq!(all, [5, 5, 10, 20, 160, 300, 300, 300, 300]);
+    }
 
     #[test]
     fn a_kind_is_told_by_its_code() {

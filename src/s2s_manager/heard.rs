@@ -33,5 +33,6 @@ pub struct Up {
     pub limits: Limits,
 }
 
-/// What comes by one link, to its end.
-pub type Stream = mpsc::Receiver<Heard>;
+/// What comes by one link, to its end. Boxed: a channel has room for 32 from its
+/// beginning on, whatever its limit.
+pub type Stream = mpsc::Receiver<Box<Heard>>;

@@ -41,10 +41,12 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         async {
             let begun = Instant::now();
             self.active.fetch_add(1, Ordering::Relaxed);
-            let opened = self.open(&link, policy).await;
+            // boxed: what the way in needs is given back when it is over, and an
+            // idle link is small
+            let opened = Box::pin(self.open(&link, policy)).await;
             match opened {
                 Ok(Some(established)) => {
-                    self.serve(&link, established, begun).await;
+                    Box::pin(self.serve(&link, established, begun)).await;
                 }
                 // nobody wants it any more
                 Ok(None) => {
@@ -62,7 +64,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         &self,
         link: &Arc<Link<T>>,
         policy: Policy,
-    ) -> Result<Option<Established<T>>, LinkError> {
+    ) -> Result<Option<Box<Established<T>>>, LinkError> {
         let mut dial = self.dial(link.pair.clone(), policy, Purpose::Stanzas);
         dial.previous = link.resume.as_ref().map(|resume| resume.previous.clone());
         let opened = timeout(self.trust.config.queue_time_max.get(), async {
@@ -71,7 +73,10 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
         });
         tokio::select! {
             () = link.end.notified() => Ok(None),
-            opened = opened => opened.unwrap_or(Err(LinkError::Late)).map(Some),
+            opened = opened => match opened {
+                Ok(opened) => opened.map(|established| Some(Box::new(established))),
+                Err(_) => Err(LinkError::Late),
+            },
         }
     }
 
@@ -83,7 +88,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
     async fn serve(
         self: &Arc<Self>,
         link: &Arc<Link<T>>,
-        mut established: Established<T>,
+        mut established: Box<Established<T>>,
         begun: Instant,
     ) {
         let Done::Proved(proof, acks) = established.done else { return };
@@ -119,13 +124,13 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             false => None,
         };
         let patience = Patience { idle, answer, until };
-        let mut writer = Writer::new(self, link, established, heard, patience);
+        let mut writer = Box::new(Writer::new(self, link, established, heard, patience));
         let end = writer.run(acks).await;
         if matches!(end, End::Wanted) {
             // what comes now waits for its end
             self.leave(link);
         }
-        let (unwritten, resume) = writer.finish(&end).await;
+        let (unwritten, resume) = Box::pin(writer.finish(&end)).await;
         let error = match end {
             End::Wanted => None,
             End::Closed | End::Lost => Some(LinkError::Lost),
@@ -152,7 +157,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
     }
 
     /// Where stanzas of the other server go.
-    async fn heard(&self) -> Option<mpsc::Sender<Heard>> {
+    async fn heard(&self) -> Option<mpsc::Sender<Box<Heard>>> {
         let (heard, stream) = mpsc::channel(STANZAS_MAX);
         self.heard.streams.send(stream).await.ok().map(|()| heard)
     }
@@ -213,4 +218,28 @@ fn stands<T>(established: &Established<T>, link: &Link<T>, proof: Proof) -> Stan
     let is_both_ways = established.machine.is_both_ways();
     let address = established.address;
     Stands { since: Instant::now(), address, proof, is_certain, tls, is_both_ways }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a call of this function waits in.
+    fn bytes<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// As above.
+    fn bytes_of_four<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_link_waits_in_little_memory() {
+        let task = bytes(Links::<()>::keep);
+        let served = bytes_of_four(Links::<()>::serve);
+        let writer = size_of::<Writer<'_, ()>>();
+        let waits = task + served + writer;
+        assert!(waits <= 4_096, "{task} + {served} + {writer} bytes");
+    }
 }

@@ -19,7 +19,7 @@ use crate::cluster::rows::{LinkRow, LinkState, RowChange, SoftRow};
 use crate::cluster::table::Entry;
 use crate::net::outbox::{Item, Refused};
 use crate::s2s_manager::choice;
-use crate::s2s_manager::fault::{Kind, LinkError};
+use crate::s2s_manager::fault::{Kind, LinkError, rest};
 use crate::s2s_manager::flows::Flows;
 use crate::s2s_manager::heard;
 use crate::s2s_manager::leaving::{Deferred, Leaving};
@@ -242,7 +242,7 @@ impl<T: Default + Unpin + Send + Sync + 'static> Links<T> {
             table.failed.retain(|_, failed| failed.until > now);
         }
         let times = table.failed.get(pair).map_or(0, |failed| failed.times) + 1;
-        let longest = least.saturating_mul(1 << (times - 1).min(16)).min(most);
+        let longest = rest(times, least, most);
         // by chance, so that not all come at the same moment (RFC 6120 §3.3)
         let wait = longest.mul_f64(rand::rng().random_range(0.5..=1.0));
         if table.failed.len() < FAILED_MAX {

@@ -70,7 +70,7 @@ pub(super) struct Writer<'a, T> {
     sending: Sending<T>,
     /// Where its own stanzas go, if it may send any; nothing: they are not
     /// taken any more.
-    heard: Option<mpsc::Sender<Heard>>,
+    heard: Option<mpsc::Sender<Box<Heard>>>,
     /// By which id the stream may go on, if its connection is lost.
     kept: Option<String>,
     patience: Patience,
@@ -96,11 +96,11 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
     pub(super) fn new(
         links: &'a Links<T>,
         link: &'a Link<T>,
-        established: Established<T>,
-        heard: Option<mpsc::Sender<Heard>>,
+        established: Box<Established<T>>,
+        heard: Option<mpsc::Sender<Box<Heard>>>,
         patience: Patience,
     ) -> Self {
-        let Established { connection, framer, machine, view, .. } = established;
+        let Established { connection, framer, machine, view, .. } = *established;
         let mut sending = Sending::new(WORDS_BYTES_MAX);
         sending.carry(link.outbox.bytes_max());
         let (config, theirs) = (&links.trust.config, link.pair.theirs.as_str());
@@ -252,14 +252,14 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
     async fn give(&self, heard: Heard) {
         let Some(up) = &self.heard else { return };
         self.link.note_stanza();
-        if up.send(heard).await.is_err() {
+        if up.send(Box::new(heard)).await.is_err() {
             debug!("nobody is left who could take what a server says");
         }
     }
 
     /// Ends the stream as `end` wants it; gives back, in order, what the peer
     /// may not have, and how the stream may go on.
-    pub(super) async fn finish(mut self, end: &End) -> (Vec<Item<T>>, Option<Resume>) {
+    pub(super) async fn finish(mut self: Box<Self>, end: &End) -> (Vec<Item<T>>, Option<Resume>) {
         let previous = match end {
             End::Lost => self.previous(),
             _ => None,
@@ -293,7 +293,7 @@ impl<'a, T: Default + Unpin> Writer<'a, T> {
             // what it has said without knowing is not lost (RFC 6120 §4.4)
             let _ = timeout(FAREWELL_TIME_MAX, self.hear_out()).await;
         }
-        let Self { connection, mut sending, .. } = self;
+        let Self { connection, mut sending, .. } = *self;
         let mut left = match end {
             End::Lost => connection.abandon(),
             _ => connection.shutdown().await,

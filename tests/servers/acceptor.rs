@@ -24,9 +24,26 @@ fn opened(from: &str, to: &str, features: &str) -> String {
     )
 }
 
-/// The next stream, up to the proof of who has come; `features` are offered
-/// then.
+/// The next stream, up to the proof of who has come; the first features are
+/// offered before it, beside a certificate, the second behind it.
 pub fn accept(
+    listener: &TcpListener,
+    folder: &Path,
+    (ours, theirs): (&str, &str),
+    (before, behind): (&str, &str),
+) -> Accepted {
+    let external =
+        format!("<mechanisms xmlns='{SASL}'><mechanism>EXTERNAL</mechanism></mechanisms>{before}");
+    let Accepted(mut stream) = secured(listener, folder, (ours, theirs), &external);
+    read_until(&mut stream, "</auth>");
+    stream.write_all(format!("<success xmlns='{SASL}'/>").as_bytes()).expect("written");
+    read_until(&mut stream, "version='1.0'>");
+    stream.write_all(opened(ours, theirs, behind).as_bytes()).expect("written");
+    Accepted(stream)
+}
+
+/// The next stream, up to TLS; `features` are offered then.
+pub fn secured(
     listener: &TcpListener,
     folder: &Path,
     (ours, theirs): (&str, &str),
@@ -51,12 +68,6 @@ pub fn accept(
         .expect("a pair");
     let connection = ServerConnection::new(Arc::new(config)).expect("TLS");
     let mut stream = StreamOwned::new(connection, tcp);
-    read_until(&mut stream, "version='1.0'>");
-    let external =
-        format!("<mechanisms xmlns='{SASL}'><mechanism>EXTERNAL</mechanism></mechanisms>");
-    stream.write_all(opened(ours, theirs, &external).as_bytes()).expect("written");
-    read_until(&mut stream, "</auth>");
-    stream.write_all(format!("<success xmlns='{SASL}'/>").as_bytes()).expect("written");
     read_until(&mut stream, "version='1.0'>");
     stream.write_all(opened(ours, theirs, features).as_bytes()).expect("written");
     Accepted(stream)

@@ -23,6 +23,8 @@ pub enum Said {
     Broken,
     /// Nothing at all.
     Silence,
+    /// A record whose name says that it goes on where it begins.
+    Ring,
 }
 
 type Table = Arc<Mutex<Told>>;
@@ -71,12 +73,8 @@ impl Dns {
         thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok((length, from)) = udp.recv_from(&mut buffer) {
-                if let Some(mut answer) = answer(&one, &buffer[..length]) {
-                    if answer.to_vec().expect("bytes").len() > DATAGRAM_BYTES_MAX {
-                        answer.answers.clear();
-                        answer.metadata.truncation = true;
-                    }
-                    let _ = udp.send_to(&answer.to_vec().expect("bytes"), from);
+                if let Some(answer) = answer(&one, &buffer[..length], DATAGRAM_BYTES_MAX) {
+                    let _ = udp.send_to(&answer, from);
                 }
             }
         });
@@ -89,8 +87,8 @@ impl Dns {
                         let Ok(()) = tcp.read_exact(&mut length) else { return };
                         let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
                         let Ok(()) = tcp.read_exact(&mut question) else { return };
-                        let Some(answer) = answer(&table, &question) else { return };
-                        let bytes = answer.to_vec().expect("bytes");
+                        let bytes_max = usize::from(u16::MAX);
+                        let Some(bytes) = answer(&table, &question, bytes_max) else { return };
                         let length = u16::try_from(bytes.len()).expect("not so long");
                         let _ = tcp.write_all(&[&length.to_be_bytes()[..], &bytes].concat());
                     }
@@ -127,7 +125,7 @@ impl Dns {
     }
 }
 
-fn answer(table: &Table, question: &[u8]) -> Option<Message> {
+fn answer(table: &Table, question: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
     let question = Message::from_vec(question).ok()?;
     let query = question.queries.first()?.clone();
     let mut answer = Message::response(question.metadata.id, OpCode::Query);
@@ -138,6 +136,7 @@ fn answer(table: &Table, question: &[u8]) -> Option<Message> {
         None => answer.metadata.response_code = ResponseCode::NXDomain,
         Some(Said::Broken) => answer.metadata.response_code = ResponseCode::ServFail,
         Some(Said::Silence) => return None,
+        Some(Said::Ring) => return Some(ring(answer.to_vec().expect("bytes"))),
         Some(Said::Records(records)) => {
             let record = |data| Record::from_rdata(query.name().clone(), TTL, data);
             let records: Vec<Record> = records.into_iter().map(record).collect();
@@ -147,5 +146,23 @@ fn answer(table: &Table, question: &[u8]) -> Option<Message> {
             answer.add_answers(records.into_iter().chain(signature));
         }
     }
-    Some(answer)
+    let bytes = answer.to_vec().expect("bytes");
+    if bytes.len() <= bytes_max {
+        return Some(bytes);
+    }
+    answer.answers.clear();
+    answer.metadata.truncation = true;
+    Some(answer.to_vec().expect("bytes"))
+}
+
+/// An answer with one record of service, whose name is a pointer to itself
+/// (RFC 1035 §4.1.4).
+fn ring(mut answer: Vec<u8>) -> Vec<u8> {
+    let [high, low] = u16::try_from(answer.len()).expect("not so long").to_be_bytes();
+    // the number of answers
+    answer[7] = 1;
+    answer.extend([0xc0 | high, low]);
+    // type, class, time to live, length, then a target that is the root
+    answer.extend([0, 33, 0, 1, 0, 0, 0, 60, 0, 7, 0, 0, 0, 0, 0x14, 0x95, 0]);
+    answer
 }

@@ -24,7 +24,7 @@ async fn route(router: Arc<Router>, mut stream: Stream) {
     let stanzas = ::metrics::counter!(metrics::S2S_STANZAS_IN);
     let mut recent = Recent::default();
     while let Some(heard) = stream.recv().await {
-        match heard {
+        match *heard {
             Heard::Stanza(stanza) => {
                 stanzas.increment(1);
                 let order = recent.order(&stanza, std::time::Instant::now());

@@ -123,7 +123,8 @@ impl S2s {
                 Ok(guest) => guest,
                 Err(refused) => return self.strangers.note("address", address, &refused),
             };
-            Box::pin(Peer::new(&self, address, port).live(tcp, drain)).await;
+            let peer = Box::new(Peer::new(&self, address, port));
+            Box::pin(peer.live(tcp, drain)).await;
         }
         .instrument(span)
         .await;
@@ -151,5 +152,28 @@ impl S2s {
 
     pub(super) fn limits_after(&self) -> Limits {
         self.config.limits()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a call of this function waits in.
+    fn bytes<A, B, C, D, E, F>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// As above.
+    fn bytes_of_three<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_stream_that_has_come_waits_in_little_memory() {
+        let task = bytes(S2s::serve);
+        let life = bytes_of_three(Peer::live);
+        let peer = size_of::<Peer<'_>>();
+        assert!(task + life + peer <= 4_096, "{task} + {life} + {peer} bytes");
     }
 }

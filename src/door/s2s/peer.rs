@@ -107,12 +107,13 @@ impl<'a> Peer<'a> {
         }
     }
 
-    /// Serves it to its end.
-    pub async fn live(mut self, tcp: TcpStream, mut drain: Drain) {
+    /// Serves it to its end. What is needed only for a while is boxed: an idle
+    /// stream is small.
+    pub async fn live(mut self: Box<Self>, tcp: TcpStream, mut drain: Drain) {
         let write_timeout = self.door.rooms.servers.trust().config.write_timeout.get();
         let mut connection = Some(Connection::new(Socket::Plain(tcp), write_timeout));
         let over = self.listen(&mut connection, &mut drain).await;
-        self.end(connection, over).await;
+        Box::pin(self.end(connection, over)).await;
     }
 
     async fn listen(
@@ -122,7 +123,7 @@ impl<'a> Peer<'a> {
     ) -> Over {
         let deadline = Instant::now() + self.door.config.negotiation_timeout.get();
         if self.port == Port::DirectTls {
-            match self.secure(connection, None, deadline).await {
+            match Box::pin(self.secure(connection, None, deadline)).await {
                 Ok(()) => self.machine = Incoming::new(Channel::Tls),
                 Err(over) => return over,
             }
@@ -274,7 +275,7 @@ impl<'a> Peer<'a> {
                     open.flush(self.reverse.wire()).await.map_err(Over::Lost)?;
                     self.reverse.count();
                 }
-                Output::Resume(pair, id, h) => self.resume(pair, id, h).await?,
+                Output::Resume(pair, id, h) => Box::pin(self.resume(pair, id, h)).await?,
                 Output::Handled(h) => match self.reverse.acknowledge(h) {
                     Ok(true) => self.note_both_ways(false),
                     Ok(false) => {}
@@ -317,7 +318,7 @@ impl<'a> Peer<'a> {
                     return Err(Over::Refused);
                 }
                 Output::Secure(domain) => {
-                    self.secure(connection, Some(domain.as_str()), deadline).await?;
+                    Box::pin(self.secure(connection, Some(domain.as_str()), deadline)).await?;
                     self.framer.restart();
                     let mut more = Vec::new();
                     self.machine.handle(Input::Secured, &self.view, &mut more);

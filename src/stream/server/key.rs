@@ -87,5 +87,19 @@ mod tests {
         assert!(!secrets(&[1]).made(&key, &b, &a, "7"));
         assert!(!secrets(&[1]).made(&key, &a, &b, "8"));
         assert!(!secrets(&[]).made("", &a, &b, "7"));
+        // no field goes on in the next (CVE-2016-0756)
+        let key = |ours: &str, theirs: &str, id: &str| {
+            secrets(&[1]).key(&domain(ours), &domain(theirs), id)
+        };
+        let same = [
+            key("a.example", "b.example", "7"),
+            key("a.exampleb.e", "xample", "7"),
+            key("a.example", "b.example7", ""),
+            key("a.example", "b.exampl", "e7"),
+        ];
+        for (at, one) in same.iter().enumerate() {
+            assert!(!same[at + 1..].contains(one), "{at}");
+        }
+        assert!(Domain::parse("a.example b").is_err());
     }
 }
