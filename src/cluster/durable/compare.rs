@@ -124,8 +124,9 @@ impl Core {
         answer: Option<Bytes>,
         out: &mut Vec<Output>,
     ) {
-        let running = self.compares.running.take();
-        let Some(mut compare) = running.filter(|compare| compare.serial == serial) else { return };
+        // an answer to a comparison that was broken off ends no other
+        let running = self.compares.running.take_if(|compare| compare.serial == serial);
+        let Some(mut compare) = running else { return };
         let next = match (std::mem::replace(&mut compare.step, Step::Sums), answer) {
             (Step::Sums, Some(answer)) => {
                 read(&answer).and_then(|answer| self.sums_heard(at, sums, &mut compare, answer))
@@ -149,8 +150,9 @@ impl Core {
         result: Result<Outcome, StoreError>,
         out: &mut Vec<Output>,
     ) {
-        let running = self.compares.running.take();
-        let Some(mut compare) = running.filter(|compare| compare.serial == serial) else { return };
+        // an answer to a comparison that was broken off ends no other
+        let running = self.compares.running.take_if(|compare| compare.serial == serial);
+        let Some(mut compare) = running else { return };
         let next = match result {
             Ok(Outcome::Taken(taken)) => {
                 *self.compares.parts.entry(compare.node).or_default() += 1;
