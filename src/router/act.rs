@@ -76,8 +76,10 @@ impl Router {
             true => mark(stanza, way),
             false => way.mark,
         };
-        let named = || Some(Arc::new(Token::Named(mark)));
-        let marked = (mark != way.mark).then(|| Way {
+        // our own sessions have no label that says it
+        let is_named = mark != 0 && way.held.is_none() && owners.contains(&me);
+        let named = || is_named.then(|| Arc::new(Token::Named(mark)));
+        let marked = (mark != way.mark || is_named).then(|| Way {
             mark,
             held: way.held.clone().or_else(named),
             ..way.clone()

@@ -25,7 +25,7 @@ const ASKED_BUCKETS: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct Compare {
     pub(super) node: NodeId,
-    serial: u64,
+    pub(super) serial: u64,
     step: Step,
     theirs: Option<Standing>,
     relation: Relation,
@@ -124,9 +124,7 @@ impl Core {
         answer: Option<Bytes>,
         out: &mut Vec<Output>,
     ) {
-        // an answer to a comparison that was broken off ends no other
-        let running = self.compares.running.take_if(|compare| compare.serial == serial);
-        let Some(mut compare) = running else { return };
+        let Some(mut compare) = self.compares.take(serial) else { return };
         let next = match (std::mem::replace(&mut compare.step, Step::Sums), answer) {
             (Step::Sums, Some(answer)) => {
                 read(&answer).and_then(|answer| self.sums_heard(at, sums, &mut compare, answer))
@@ -150,9 +148,7 @@ impl Core {
         result: Result<Outcome, StoreError>,
         out: &mut Vec<Output>,
     ) {
-        // an answer to a comparison that was broken off ends no other
-        let running = self.compares.running.take_if(|compare| compare.serial == serial);
-        let Some(mut compare) = running else { return };
+        let Some(mut compare) = self.compares.take(serial) else { return };
         let next = match result {
             Ok(Outcome::Taken(taken)) => {
                 *self.compares.parts.entry(compare.node).or_default() += 1;

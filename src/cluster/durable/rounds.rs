@@ -54,6 +54,12 @@ impl Compares {
         self.break_off(|compare| compare.node == node, out);
     }
 
+    /// The running comparison, if it is this one: an answer to one that was
+    /// broken off ends no other.
+    pub(super) fn take(&mut self, serial: u64) -> Option<Compare> {
+        self.running.take_if(|compare| compare.serial == serial)
+    }
+
     fn break_off(&mut self, is_meant: impl Fn(&Compare) -> bool, out: &mut Vec<Output>) {
         if let Some(mut ended) = self.running.take_if(|compare| is_meant(compare)) {
             tell_kept(&mut ended, out);
